@@ -1,0 +1,1 @@
+//! Real nats-servers for tests.
