@@ -2,5 +2,7 @@
 
 mod error;
 pub mod pubsub;
+pub mod serializer;
 
 pub use error::{BoxError, Error, ErrorKind, Result};
+pub use serializer::Serializer;
