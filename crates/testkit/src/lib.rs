@@ -1,1 +1,48 @@
 //! Real nats-servers for tests.
+//!
+//! ```no_run
+//! # async fn example() {
+//! use std::time::Duration;
+//! use testkit::{Proxy, Server, Version, eventually};
+//!
+//! let mut server = Server::builder().jetstream().start().await;
+//! let url = server.url();                        // nats://127.0.0.1:<free port>
+//! server.kill().await;                           // SIGKILL
+//! server.restart().await;                        // same port, same store, same config
+//!
+//! let proxy = Proxy::start(server.address());    // TCP in front of it
+//! proxy.set_delay(Duration::from_millis(5));     // each way
+//! proxy.cut();                                   // resets every connection
+//!
+//! if !testkit::require(Version::V2_10) {
+//!     return; // skipped with a message, or a failure under REQUIRE_ALL=1
+//! }
+//! let old = Server::builder().version(Version::V2_10).start().await;
+//! eventually(Duration::from_secs(10), || async { old.varz().await["connections"] == 0 }).await;
+//! # }
+//! ```
+//!
+//! - [`Server`]: one server on a free loopback port with a folder of its own; ends on drop, when
+//!   a test panics, and when the test process is killed. What it can be: [`ServerBuilder`].
+//! - [`Proxy`]: TCP that delays, cuts, black-holes, refuses and counts.
+//! - [`require`] and [`Version`]: which server versions are there.
+//! - [`eventually`], [`soak`], [`size`]: waiting and test sizes.
+//!
+//! A server that does not start panics with its log: a test can do nothing without it.
+//! Linux and macOS only: processes are ended by signals, through `sh`.
+
+#![cfg(unix)]
+
+pub mod fetch;
+mod proxy;
+mod server;
+mod version;
+mod wait;
+
+pub use proxy::Proxy;
+pub use server::Server;
+pub use server::builder::ServerBuilder;
+pub use server::config::Permissions;
+pub use server::process::signal;
+pub use version::{Version, require};
+pub use wait::{eventually, size, soak};

@@ -1,0 +1,172 @@
+//! What a server can be.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::Version;
+use crate::server::config::{Permissions, quote};
+use crate::server::{Ports, Server, blocking, loopback, monitor};
+
+/// What a [`Server`] is to be.
+#[derive(Clone, Debug)]
+pub struct ServerBuilder {
+    pub(crate) version: Version,
+    pub(super) name: String,
+    /// The options of JetStream beside its folder.
+    pub(super) jetstream: Option<String>,
+    pub(super) users: Vec<String>,
+    pub(super) websocket: bool,
+    pub(super) leaf_nodes: bool,
+    pub(super) leaf_of: Option<SocketAddr>,
+    /// Config text that needs no port or folder.
+    pub(super) settings: String,
+}
+
+impl Default for ServerBuilder {
+    fn default() -> ServerBuilder {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        ServerBuilder {
+            version: Version::default(),
+            name,
+            jetstream: None,
+            users: Vec::new(),
+            websocket: false,
+            leaf_nodes: false,
+            leaf_of: None,
+            settings: String::new(),
+        }
+    }
+}
+
+impl ServerBuilder {
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// When the binary is missing or the server does not start within a minute; the message ends
+    /// with its log.
+    pub async fn start(self) -> Server {
+        blocking(move || Server::start(self)).await
+    }
+
+    /// [`ServerBuilder::start`] for code without a runtime.
+    ///
+    /// # Panics
+    ///
+    /// As [`ServerBuilder::start`].
+    #[must_use]
+    pub fn start_blocking(self) -> Server {
+        Server::start(self)
+    }
+
+    /// Another version than 2.15. Ask [`crate::require`] first.
+    #[must_use]
+    pub fn version(mut self, version: Version) -> ServerBuilder {
+        self.version = version;
+        self
+    }
+
+    /// With JetStream; the store is kept over restarts.
+    #[must_use]
+    pub fn jetstream(mut self) -> ServerBuilder {
+        self.jetstream = Some(String::new());
+        self
+    }
+
+    /// With JetStream in a domain.
+    #[must_use]
+    pub fn jetstream_domain(mut self, domain: &str) -> ServerBuilder {
+        self.jetstream = Some(format!("domain: {},", quote(domain)));
+        self
+    }
+
+    /// Lets in this user, with all permissions. May be called for several users.
+    #[must_use]
+    pub fn user(self, name: &str, password: &str) -> ServerBuilder {
+        self.user_with(name, password, &Permissions::default())
+    }
+
+    /// Lets in this user, with these permissions. May be called for several users.
+    #[must_use]
+    pub fn user_with(mut self, name: &str, password: &str, may: &Permissions) -> ServerBuilder {
+        let (name, password) = (quote(name), quote(password));
+        self.users.push(format!("user: {name}, password: {password}{}", may.render()));
+        self
+    }
+
+    /// Lets in the owner of this NKey: the public key of a user, `U...`.
+    #[must_use]
+    pub fn nkey(mut self, public_key: &str) -> ServerBuilder {
+        self.users.push(format!("nkey: {}", quote(public_key)));
+        self
+    }
+
+    /// Lets in whoever knows this token. Not together with users.
+    #[must_use]
+    pub fn token(self, token: &str) -> ServerBuilder {
+        let token = quote(token);
+        self.config(&format!("authorization {{ token: {token} }}"))
+    }
+
+    /// The largest payload in bytes; the server's default is 1 MiB.
+    #[must_use]
+    pub fn max_payload(self, bytes: usize) -> ServerBuilder {
+        self.config(&format!("max_payload: {bytes}"))
+    }
+
+    /// How long a lame duck lives, at least 30 s, and how long it waits before it closes the
+    /// first client. The server's defaults are 2 min and 10 s.
+    #[must_use]
+    pub fn lame_duck(self, duration: Duration, grace_period: Duration) -> ServerBuilder {
+        let (duration, grace) = (duration.as_millis(), grace_period.as_millis());
+        self.config(&format!(
+            "lame_duck_duration: \"{duration}ms\"\nlame_duck_grace_period: \"{grace}ms\""
+        ))
+    }
+
+    /// With a WebSocket listener, without TLS.
+    #[must_use]
+    pub fn websocket(mut self) -> ServerBuilder {
+        self.websocket = true;
+        self
+    }
+
+    /// Accepts leaf nodes.
+    #[must_use]
+    pub fn leaf_nodes(mut self) -> ServerBuilder {
+        self.leaf_nodes = true;
+        self
+    }
+
+    /// Is a leaf node of `hub`, which was built with [`ServerBuilder::leaf_nodes`]; the start
+    /// waits for that connection.
+    #[must_use]
+    pub fn leaf_of(mut self, hub: &Server) -> ServerBuilder {
+        self.leaf_of = Some(hub.leaf_address());
+        self
+    }
+
+    /// Any other config text, on lines of its own.
+    #[must_use]
+    pub fn config(mut self, text: &str) -> ServerBuilder {
+        self.settings.push_str(text);
+        self.settings.push('\n');
+        self
+    }
+
+    pub(crate) fn has_tls(&self) -> bool {
+        false
+    }
+
+    /// Whether what the listeners alone do not tell is there too.
+    pub(crate) fn is_ready(&self, ports: Ports) -> bool {
+        let leaf_nodes = || {
+            let leafz = monitor::get(loopback(ports.monitor?), "/leafz").ok()?;
+            leafz["leafnodes"].as_u64()
+        };
+        (!self.leaf_nodes || ports.leaf.is_some())
+            && (self.leaf_of.is_none() || leaf_nodes() == Some(1))
+    }
+}
