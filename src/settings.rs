@@ -1,0 +1,286 @@
+//! Settings: every knob of a connector, from files, environment, arguments and code.
+
+mod auth;
+mod builder;
+mod keys;
+mod parse;
+mod secret;
+mod server;
+mod source;
+mod values;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use builder::SettingsBuilder;
+pub use keys::Key;
+pub use secret::Secret;
+pub use values::{Auth, KeyCodec, MaxReconnect, Tls, WhenDisconnected};
+
+/// The checked settings of one connector. Cheap to clone.
+///
+/// Two settings are equal when they say the same, wherever it was said.
+#[derive(Clone)]
+pub struct Settings(Arc<Inner>);
+
+struct Inner {
+    domain: String,
+    effective: Effective,
+    warnings: Vec<String>,
+}
+
+/// What the settings say.
+#[derive(PartialEq)]
+struct Effective {
+    memory: bool,
+    servers: Vec<String>,
+    auth: Auth,
+    tls: Tls,
+    name: Option<String>,
+    connect_timeout: Duration,
+    retry_on_initial_connect: bool,
+    max_reconnect: MaxReconnect,
+    reconnect_wait: Duration,
+    randomize: bool,
+    ping_interval: Duration,
+    request_timeout: Duration,
+    when_disconnected: WhenDisconnected,
+    drain_timeout: Duration,
+    hook_timeout: Duration,
+    subscription_capacity: usize,
+    inbox_prefix: Option<String>,
+    jetstream_domain: Option<String>,
+    jetstream_prefix: Option<String>,
+    topic_prefix: String,
+    key_prefix: String,
+    bucket_prefix: String,
+    default_bucket: String,
+    key_codec: KeyCodec,
+    serializer: &'static str,
+    context: Option<String>,
+}
+
+impl Settings {
+    /// Settings from chosen sources; without any, all defaults.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use nats_connector::Settings;
+    ///
+    /// let settings = Settings::builder()
+    ///     .set("NATS.SERVER", "nats://a:4222,b")
+    ///     .set("NATS.RECONNECT_WAIT", "500ms")
+    ///     .build()?;
+    /// assert_eq!(settings.servers(), ["nats://a:4222", "nats://b:4222"]);
+    /// assert_eq!(settings.reconnect_wait(), Duration::from_millis(500));
+    /// # Ok::<(), nats_connector::Error>(())
+    /// ```
+    pub fn builder() -> SettingsBuilder {
+        SettingsBuilder::new()
+    }
+
+    /// Every setting there is.
+    #[must_use]
+    pub fn keys() -> &'static [Key] {
+        keys::KEYS
+    }
+
+    /// The domain whose keys these settings were read from; `NATS` unless another was asked for.
+    #[must_use]
+    pub fn domain_name(&self) -> &str {
+        &self.0.domain
+    }
+
+    /// What deserves a look but is no error: ignored settings, unknown variables. The connector logs
+    /// them once when it connects.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
+    }
+
+    /// `NATS.SERVER`: the servers of one cluster as `scheme://host:port`, without userinfo. Default
+    /// `nats://127.0.0.1:4222`. Empty when [`is_memory`](Self::is_memory).
+    #[must_use]
+    pub fn servers(&self) -> &[String] {
+        &self.0.effective.servers
+    }
+
+    /// `NATS.SERVER=memory:`: the API in this process, without network. Default false.
+    #[must_use]
+    pub fn is_memory(&self) -> bool {
+        self.0.effective.memory
+    }
+
+    /// How to authenticate: the first that is set of `NATS.CREDENTIALS`, `NATS.NKEY_FILE`,
+    /// `NATS.TOKEN`, `NATS.USERNAME` with `NATS.PASSWORD`, and userinfo in `NATS.SERVER`. Default
+    /// [`Auth::None`].
+    #[must_use]
+    pub fn auth(&self) -> &Auth {
+        &self.0.effective.auth
+    }
+
+    /// `NATS.TLS_CERT`, `NATS.TLS_KEY`, `NATS.TLS_CA`, `NATS.TLS_REQUIRED`, `NATS.TLS_FIRST`.
+    /// Default: no files, not required, not first.
+    #[must_use]
+    pub fn tls(&self) -> &Tls {
+        &self.0.effective.tls
+    }
+
+    /// `NATS.NAME`: the client's name as the server shows it. Default none.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.0.effective.name.as_deref()
+    }
+
+    /// `NATS.CONNECT_TIMEOUT`: longest attempt to connect to one server, name lookup included.
+    /// Default 5 s.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        self.0.effective.connect_timeout
+    }
+
+    /// `NATS.RETRY_ON_INITIAL_CONNECT`: whether registering returns at once and connecting goes on
+    /// behind it. Default false.
+    #[must_use]
+    pub fn retry_on_initial_connect(&self) -> bool {
+        self.0.effective.retry_on_initial_connect
+    }
+
+    /// `NATS.MAX_RECONNECT`: attempts in a row, for each server listed, before the connector is
+    /// closed for good. Default 5.
+    #[must_use]
+    pub fn max_reconnect(&self) -> MaxReconnect {
+        self.0.effective.max_reconnect
+    }
+
+    /// `NATS.RECONNECT_WAIT`: pause before each attempt to connect again. Default 2 s.
+    #[must_use]
+    pub fn reconnect_wait(&self) -> Duration {
+        self.0.effective.reconnect_wait
+    }
+
+    /// `NATS.RANDOMIZE`: whether servers are tried in random order. Default true.
+    #[must_use]
+    pub fn randomize(&self) -> bool {
+        self.0.effective.randomize
+    }
+
+    /// `NATS.PING_INTERVAL`: pause between pings. Default 20 s.
+    #[must_use]
+    pub fn ping_interval(&self) -> Duration {
+        self.0.effective.ping_interval
+    }
+
+    /// `NATS.REQUEST_TIMEOUT`: longest wait of a network call without a timeout of its own. Default
+    /// 10 s.
+    #[must_use]
+    pub fn request_timeout(&self) -> Duration {
+        self.0.effective.request_timeout
+    }
+
+    /// `NATS.WHEN_DISCONNECTED`: what calls do while there is no connection. Default
+    /// [`WhenDisconnected::Fail`].
+    #[must_use]
+    pub fn when_disconnected(&self) -> WhenDisconnected {
+        self.0.effective.when_disconnected
+    }
+
+    /// `NATS.DRAIN_TIMEOUT`: longest drain at shutdown. Default 30 s.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Duration {
+        self.0.effective.drain_timeout
+    }
+
+    /// `NATS.HOOK_TIMEOUT`: longest run of all shutdown hooks together. Default 10 s.
+    #[must_use]
+    pub fn hook_timeout(&self) -> Duration {
+        self.0.effective.hook_timeout
+    }
+
+    /// `NATS.SUBSCRIPTION_CAPACITY`: messages that wait for the handler of one subscription, 1 to
+    /// 100,000,000. Default 65,536.
+    #[must_use]
+    pub fn subscription_capacity(&self) -> usize {
+        self.0.effective.subscription_capacity
+    }
+
+    /// `NATS.INBOX_PREFIX`: subject prefix of replies. Default none, which is `_INBOX`.
+    #[must_use]
+    pub fn inbox_prefix(&self) -> Option<&str> {
+        self.0.effective.inbox_prefix.as_deref()
+    }
+
+    /// `NATS.JETSTREAM_DOMAIN`. Default none; never set together with
+    /// [`jetstream_prefix`](Self::jetstream_prefix).
+    #[must_use]
+    pub fn jetstream_domain(&self) -> Option<&str> {
+        self.0.effective.jetstream_domain.as_deref()
+    }
+
+    /// `NATS.JETSTREAM_PREFIX`: subject prefix of the JetStream API. Default none, which is
+    /// `$JS.API`.
+    #[must_use]
+    pub fn jetstream_prefix(&self) -> Option<&str> {
+        self.0.effective.jetstream_prefix.as_deref()
+    }
+
+    /// `NATS.TOPIC_PREFIX`: put before every topic, joined by a dot. Default empty.
+    #[must_use]
+    pub fn topic_prefix(&self) -> &str {
+        &self.0.effective.topic_prefix
+    }
+
+    /// `NATS.KEY_PREFIX`: namespace of every key in a bucket. Default empty.
+    #[must_use]
+    pub fn key_prefix(&self) -> &str {
+        &self.0.effective.key_prefix
+    }
+
+    /// `NATS.BUCKET_PREFIX`: put before every bucket name as it is. Default empty.
+    #[must_use]
+    pub fn bucket_prefix(&self) -> &str {
+        &self.0.effective.bucket_prefix
+    }
+
+    /// `NATS.DEFAULT_BUCKET`: the bucket of calls that name none. Default `default`.
+    #[must_use]
+    pub fn default_bucket(&self) -> &str {
+        &self.0.effective.default_bucket
+    }
+
+    /// `NATS.KEY_CODEC`: how keys are written in new buckets. Default [`KeyCodec::Escape`].
+    #[must_use]
+    pub fn key_codec(&self) -> KeyCodec {
+        self.0.effective.key_codec
+    }
+
+    /// `NATS.SERIALIZER`: `json`, `messagepack` or `text`. Default `json`.
+    #[must_use]
+    pub fn serializer(&self) -> &'static str {
+        self.0.effective.serializer
+    }
+
+    /// `NATS.CONTEXT`: the context of the `nats` command line that fills what no setting does.
+    /// Default none.
+    #[must_use]
+    pub fn context(&self) -> Option<&str> {
+        self.0.effective.context.as_deref()
+    }
+}
+
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.effective == other.0.effective
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("domain", &self.domain_name())
+            .field("servers", &self.servers())
+            .finish_non_exhaustive()
+    }
+}

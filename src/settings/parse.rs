@@ -1,0 +1,184 @@
+//! From the text of a setting to its type. Every error names key, source and expectation.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::keys::{self, Key};
+use super::source::Origin;
+
+/// A value with where it comes from. An empty text means that the setting is not set.
+#[derive(Clone)]
+pub(super) struct Value {
+    pub(super) text: String,
+    pub(super) origin: Origin,
+}
+
+/// The winning values of one domain, and the problems found while reading them.
+pub(super) struct Values {
+    domain: String,
+    by_key: HashMap<&'static str, Value>,
+    problems: Vec<String>,
+}
+
+impl Values {
+    pub(super) fn new(domain: String) -> Self {
+        Values { domain, by_key: HashMap::new(), problems: Vec::new() }
+    }
+
+    /// The full name of a key, as messages write it.
+    pub(super) fn full_name(&self, short_name: &str) -> String {
+        format!("{}.{short_name}", self.domain)
+    }
+
+    pub(super) fn insert(&mut self, key: &'static Key, value: Value) {
+        self.by_key.insert(key.short_name(), value);
+    }
+
+    /// The value of a key that is set.
+    pub(super) fn get(&self, short_name: &str) -> Option<&Value> {
+        debug_assert!(keys::find(short_name).is_some(), "{short_name} is not a listed setting");
+        self.by_key.get(short_name).filter(|value| !value.text.is_empty())
+    }
+
+    /// Checks that of two settings both are set, or neither.
+    pub(super) fn pair(&mut self, first: &str, second: &str) {
+        let (given, missing) = match (self.get(first), self.get(second)) {
+            (Some(value), None) => ((first, value), second),
+            (None, Some(value)) => ((second, value), first),
+            _ => return,
+        };
+        let problem = format!(
+            "{}: set by {}, but {} is not set; set both or neither",
+            self.full_name(given.0),
+            given.1.origin,
+            self.full_name(missing)
+        );
+        self.problem(problem);
+    }
+
+    /// Checks that of two settings at most one is set.
+    pub(super) fn exclusive(&mut self, first: &str, second: &str) {
+        if let (Some(a), Some(b)) = (self.get(first), self.get(second)) {
+            let problem = format!(
+                "{} from {} and {} from {} exclude each other; set one of them",
+                self.full_name(first),
+                a.origin,
+                self.full_name(second),
+                b.origin
+            );
+            self.problem(problem);
+        }
+    }
+
+    /// Adds a problem, to be reported with all others.
+    pub(super) fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    pub(super) fn into_problems(self) -> Vec<String> {
+        self.problems
+    }
+
+    /// The value of a setting, or its default; `expected` ends the sentence "... is not".
+    ///
+    /// # Panics
+    ///
+    /// When the key is not listed or its default is not valid, which a test rules out.
+    pub(super) fn read<T>(
+        &mut self,
+        short_name: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> T {
+        self.read_optional(short_name, expected, &parse).unwrap_or_else(|| {
+            let default = keys::find(short_name).and_then(Key::default).expect("a listed default");
+            parse(default).expect("a valid default")
+        })
+    }
+
+    /// The value of a setting, or nothing when it is not set or not valid.
+    pub(super) fn read_optional<T>(
+        &mut self,
+        short_name: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let Value { text, origin } = self.get(short_name)?;
+        let parsed = parse(text.trim());
+        if parsed.is_none() {
+            let shown = if keys::find(short_name).is_some_and(Key::is_secret) {
+                "the value".to_owned()
+            } else {
+                format!("{text:?}")
+            };
+            let name = self.full_name(short_name);
+            let problem = format!("{name}: {shown} from {origin} is not {expected}");
+            self.problems.push(problem);
+        }
+        parsed
+    }
+
+    pub(super) fn duration(&mut self, short_name: &str) -> Duration {
+        // The upper bound keeps every deadline computed from it within what clocks can hold.
+        const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+        self.read(
+            short_name,
+            "a duration above zero and up to a year; expected for example 2s, 500ms, 1m30s",
+            |text| {
+                humantime::parse_duration(text)
+                    .ok()
+                    .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+            },
+        )
+    }
+
+    pub(super) fn boolean(&mut self, short_name: &str) -> bool {
+        self.read(short_name, "a boolean; expected true or false", |text| {
+            match text.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "on" | "1" => Some(true),
+                "false" | "no" | "off" | "0" => Some(false),
+                _ => None,
+            }
+        })
+    }
+
+    /// One of a few words, compared without case.
+    pub(super) fn choice<T: Copy>(&mut self, short_name: &str, choices: &[(&str, T)]) -> T {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let expected = format!("known; expected one of {}", words.join(", "));
+        self.read(short_name, &expected, |text| {
+            choices
+                .iter()
+                .find(|(word, _)| word.eq_ignore_ascii_case(text))
+                .map(|(_, value)| *value)
+        })
+    }
+
+    /// A text that goes into subjects or names, or `None` when not set.
+    pub(super) fn checked(
+        &mut self,
+        short_name: &str,
+        expected: &str,
+        valid: fn(&str) -> bool,
+    ) -> Option<String> {
+        self.read_optional(short_name, expected, |text| valid(text).then(|| text.to_owned()))
+    }
+}
+
+/// One part of a subject: what stands between two dots.
+pub(super) fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && !text
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>'))
+}
+
+/// A subject without wildcards.
+pub(super) fn is_subject(text: &str) -> bool {
+    text.split('.').all(is_token)
+}
+
+/// What bucket names are made of.
+pub(super) fn is_bucket(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
