@@ -1,10 +1,14 @@
 //! One settings-driven NATS connection for Rust services.
 
+mod call;
 mod error;
+pub mod kv;
 pub mod pubsub;
+mod registry;
 pub mod serializer;
 mod settings;
 
+pub use call::Call;
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use serializer::Serializer;
 pub use settings::{

@@ -1,0 +1,3 @@
+//! kv
+mod key;
+pub use key::{Key, KeyCodec, MAX_KEY_LEN};
