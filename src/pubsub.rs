@@ -1,6 +1,11 @@
 //! Publish and subscribe: the portable type and the facade over the default driver.
 
 pub mod driver;
+mod headers;
+mod memory;
+mod subject;
+
+pub use memory::MemoryDriver;
 
 /// A stream's acknowledgement of one published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
