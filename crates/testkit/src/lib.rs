@@ -24,8 +24,11 @@
 //!
 //! - [`Server`]: one server on a free loopback port with a folder of its own; ends on drop, when
 //!   a test panics, and when the test process is killed. What it can be: [`ServerBuilder`].
+//! - [`Cluster`]: three of them.
+//! - [`Authority`], [`Operator`], [`NKey`]: certificates, `.creds` files and keys for them.
 //! - [`Proxy`]: TCP that delays, cuts, black-holes, refuses and counts.
 //! - [`require`] and [`Version`]: which server versions are there.
+//! - [`logs::Logs`]: everything that was logged, to prove that a secret was not.
 //! - [`eventually`], [`soak`], [`size`]: waiting and test sizes.
 //!
 //! A server that does not start panics with its log: a test can do nothing without it.
@@ -33,12 +36,19 @@
 
 #![cfg(unix)]
 
+mod certificates;
+mod cluster;
 pub mod fetch;
+pub mod logs;
+mod operator;
 mod proxy;
 mod server;
 mod version;
 mod wait;
 
+pub use certificates::{Authority, Certificate};
+pub use cluster::Cluster;
+pub use operator::{NKey, Operator};
 pub use proxy::Proxy;
 pub use server::Server;
 pub use server::builder::ServerBuilder;

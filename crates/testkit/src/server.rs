@@ -2,7 +2,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod config;
-mod monitor;
+pub(crate) mod monitor;
 pub(crate) mod process;
 
 use std::fs;
@@ -50,7 +50,7 @@ impl Server {
     /// What clients connect to: `nats://127.0.0.1:port`, `tls://` if the server wants TLS.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.spec.has_tls() { "tls" } else { "nats" };
+        let scheme = if self.spec.tls.is_some() { "tls" } else { "nats" };
         format!("{scheme}://{}", self.address())
     }
 
@@ -74,6 +74,12 @@ impl Server {
     #[must_use]
     pub fn websocket_url(&self) -> String {
         format!("ws://{}", loopback(self.ports.websocket.expect("built with websocket()")))
+    }
+
+    /// The server's name, unique in this process.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.spec.name
     }
 
     /// The process id.
@@ -123,7 +129,7 @@ impl Server {
     pub async fn restart(&mut self) {
         self.kill().await;
         let (spec, folder, ports) = (self.spec.clone(), self.folder.clone(), self.ports);
-        let (process, ports) = blocking(move || launch(&spec, folder.path(), ports)).await;
+        let (process, ports) = blocking(move || relaunch(&spec, folder.path(), ports)).await;
         self.process = Some(process);
         self.ports = ports;
     }
@@ -171,14 +177,23 @@ impl Server {
         loopback(self.ports.leaf.expect("the hub was built with leaf_nodes()"))
     }
 
+    pub(crate) fn has_jetstream(&self) -> bool {
+        self.spec.jetstream.is_some()
+    }
+
     fn running(&self) -> &Process {
         self.process.as_ref().expect("the server was killed or stopped")
     }
 
     fn start(spec: ServerBuilder) -> Server {
+        let version = spec.version;
+        Server::try_start(spec).unwrap_or_else(|error| panic!("{version} did not start: {error}"))
+    }
+
+    pub(crate) fn try_start(spec: ServerBuilder) -> Result<Server, String> {
         let folder = tempfile::Builder::new().prefix("nats-server-").tempdir().expect("a folder");
-        let (process, ports) = launch(&spec, folder.path(), Ports::default());
-        Server { spec: Arc::new(spec), ports, folder: Arc::new(folder), process: Some(process) }
+        let (process, ports) = launch(&spec, folder.path(), Ports::default())?;
+        Ok(Server { spec: Arc::new(spec), ports, folder: Arc::new(folder), process: Some(process) })
     }
 }
 
@@ -194,31 +209,19 @@ pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// Starts a process in `folder` and returns when it answers.
-///
-/// A port that was chosen before can be taken for a moment, so that is tried again.
-fn launch(spec: &ServerBuilder, folder: &Path, ports: Ports) -> (Process, Ports) {
-    let binary = match fetch::binary(spec.version) {
-        Ok(binary) => binary,
-        Err(missing) => panic!("{} is missing: {missing}", spec.version),
-    };
+/// [`launch`] on the ports of an earlier start, which others can have taken for a moment.
+fn relaunch(spec: &ServerBuilder, folder: &Path, ports: Ports) -> (Process, Ports) {
     let mut outcome = Err(String::new());
     poll_until(DEADLINE, || {
-        outcome = attempt(spec, &binary, folder, ports);
-        outcome.as_ref().map_or_else(|error| !error.contains("address already in use"), |_| true)
+        outcome = launch(spec, folder, ports);
+        outcome.as_ref().err().is_none_or(|error| !error.contains("address already in use"))
     });
-    match outcome {
-        Ok(started) => started,
-        Err(error) => panic!("{} did not start: {error}", spec.version),
-    }
+    outcome.unwrap_or_else(|error| panic!("{} did not start again: {error}", spec.version))
 }
 
-fn attempt(
-    spec: &ServerBuilder,
-    binary: &Path,
-    folder: &Path,
-    ports: Ports,
-) -> Result<(Process, Ports), String> {
+/// Starts a process in `folder` and returns when it answers.
+fn launch(spec: &ServerBuilder, folder: &Path, ports: Ports) -> Result<(Process, Ports), String> {
+    let binary = fetch::binary(spec.version).map_err(|missing| missing.to_string())?;
     let config = folder.join("server.conf");
     fs::write(&config, config::render(spec, folder, ports)).map_err(|e| e.to_string())?;
     for stale in ports_files(folder) {
@@ -228,7 +231,7 @@ fn attempt(
     let (config, folder_text) = (config.to_string_lossy(), folder.to_string_lossy());
     let args = ["--config", &config, "--ports_file_dir", &folder_text];
     let mut process =
-        Process::spawn(binary, &args, &log_file(folder)).map_err(|e| format!("sh: {e}"))?;
+        Process::spawn(&binary, &args, &log_file(folder)).map_err(|e| format!("sh: {e}"))?;
 
     let mut found = None;
     let mut exit = None;

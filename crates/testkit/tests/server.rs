@@ -91,15 +91,6 @@ async fn a_token_is_asked_for() {
 }
 
 #[tokio::test]
-async fn an_nkey_is_asked_for() {
-    let key = nkeys::KeyPair::new_user();
-    let server = Server::builder().nkey(&key.public_key()).start().await;
-    assert!(async_nats::connect(server.url()).await.is_err());
-    let client = async_nats::ConnectOptions::with_nkey(key.seed().unwrap());
-    answers(&client.connect(server.url()).await.unwrap()).await;
-}
-
-#[tokio::test]
 async fn the_monitor_counts() {
     let server = Server::builder().start().await;
     let client = async_nats::connect(server.url()).await.unwrap();
@@ -164,4 +155,17 @@ fn it_works_without_a_runtime() {
 #[should_panic(expected = "unknown field")]
 fn a_server_that_does_not_start_panics_with_its_log() {
     let _server = Server::builder().config("no_such_setting: 1").start_blocking();
+}
+
+#[test]
+fn a_panic_ends_the_server() {
+    let (sender, started) = std::sync::mpsc::channel();
+    let test = std::thread::spawn(move || {
+        let server = Server::builder().start_blocking();
+        sender.send(server.address()).unwrap();
+        // A panic without its message: this one is wanted.
+        std::panic::resume_unwind(Box::new("a test failed"));
+    });
+    assert!(test.join().is_err());
+    assert!(std::net::TcpStream::connect(started.recv().unwrap()).is_err());
 }

@@ -1,26 +1,48 @@
 //! What a server can be.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::Version;
+use crate::certificates::{Authority, Certificate};
+use crate::operator::Operator;
 use crate::server::config::{Permissions, quote};
-use crate::server::{Ports, Server, blocking, loopback, monitor};
+use crate::server::{Ports, Server, blocking, monitor};
+use crate::version::Version;
 
 /// What a [`Server`] is to be.
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
     pub(crate) version: Version,
     pub(super) name: String,
-    /// The options of JetStream beside its folder.
-    pub(super) jetstream: Option<String>,
+    pub(super) jetstream: Option<JetStream>,
     pub(super) users: Vec<String>,
     pub(super) websocket: bool,
     pub(super) leaf_nodes: bool,
-    pub(super) leaf_of: Option<SocketAddr>,
+    pub(super) leaf_of: Option<Hub>,
+    pub(super) tls: Option<Tls>,
     /// Config text that needs no port or folder.
     pub(super) settings: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct JetStream {
+    pub(super) domain: Option<String>,
+}
+
+/// Where the hub of a leaf node is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hub {
+    pub(super) address: SocketAddr,
+    monitor: SocketAddr,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Tls {
+    pub(super) certificate: Certificate,
+    pub(super) client_authority: Option<PathBuf>,
+    pub(super) first: bool,
 }
 
 impl Default for ServerBuilder {
@@ -35,6 +57,7 @@ impl Default for ServerBuilder {
             websocket: false,
             leaf_nodes: false,
             leaf_of: None,
+            tls: None,
             settings: String::new(),
         }
     }
@@ -71,14 +94,14 @@ impl ServerBuilder {
     /// With JetStream; the store is kept over restarts.
     #[must_use]
     pub fn jetstream(mut self) -> ServerBuilder {
-        self.jetstream = Some(String::new());
+        self.jetstream = Some(JetStream { domain: None });
         self
     }
 
     /// With JetStream in a domain.
     #[must_use]
     pub fn jetstream_domain(mut self, domain: &str) -> ServerBuilder {
-        self.jetstream = Some(format!("domain: {},", quote(domain)));
+        self.jetstream = Some(JetStream { domain: Some(domain.to_owned()) });
         self
     }
 
@@ -108,6 +131,42 @@ impl ServerBuilder {
     pub fn token(self, token: &str) -> ServerBuilder {
         let token = quote(token);
         self.config(&format!("authorization {{ token: {token} }}"))
+    }
+
+    /// Trusts this operator: lets in the users that its account has signed.
+    #[must_use]
+    pub fn operator(self, operator: &Operator) -> ServerBuilder {
+        self.config(&operator.render())
+    }
+
+    /// Wants TLS and shows this certificate.
+    #[must_use]
+    pub fn tls(mut self, certificate: &Certificate) -> ServerBuilder {
+        let certificate = certificate.clone();
+        self.tls = Some(Tls { certificate, client_authority: None, first: false });
+        self
+    }
+
+    /// Also wants a client certificate of this authority.
+    ///
+    /// # Panics
+    ///
+    /// Without [`ServerBuilder::tls`] before it.
+    #[must_use]
+    pub fn client_certificates(mut self, authority: &Authority) -> ServerBuilder {
+        self.tls.as_mut().expect("tls() comes first").client_authority = Some(authority.file());
+        self
+    }
+
+    /// Wants the TLS handshake before anything else is sent. Since 2.10.
+    ///
+    /// # Panics
+    ///
+    /// Without [`ServerBuilder::tls`] before it.
+    #[must_use]
+    pub fn tls_first(mut self) -> ServerBuilder {
+        self.tls.as_mut().expect("tls() comes first").first = true;
+        self
     }
 
     /// The largest payload in bytes; the server's default is 1 MiB.
@@ -140,11 +199,11 @@ impl ServerBuilder {
         self
     }
 
-    /// Is a leaf node of `hub`, which was built with [`ServerBuilder::leaf_nodes`]; the start
-    /// waits for that connection.
+    /// Is a leaf node of `hub`, which was built with [`ServerBuilder::leaf_nodes`]. The start
+    /// waits until the two are connected and the hub knows the leaf's JetStream domain, if any.
     #[must_use]
     pub fn leaf_of(mut self, hub: &Server) -> ServerBuilder {
-        self.leaf_of = Some(hub.leaf_address());
+        self.leaf_of = Some(Hub { address: hub.leaf_address(), monitor: hub.monitor_address() });
         self
     }
 
@@ -156,17 +215,30 @@ impl ServerBuilder {
         self
     }
 
-    pub(crate) fn has_tls(&self) -> bool {
-        false
+    /// Is the node `index` of a cluster whose nodes accept routes on these ports.
+    pub(crate) fn clustered(mut self, index: usize, ports: &[u16]) -> ServerBuilder {
+        let routes: Vec<_> =
+            ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        self.name = format!("{}-{index}", self.name);
+        self.config(&format!(
+            "cluster {{ name: test, listen: \"127.0.0.1:{}\", routes: [{}] }}",
+            ports[index],
+            routes.join(", ")
+        ))
     }
 
     /// Whether what the listeners alone do not tell is there too.
     pub(crate) fn is_ready(&self, ports: Ports) -> bool {
-        let leaf_nodes = || {
-            let leafz = monitor::get(loopback(ports.monitor?), "/leafz").ok()?;
-            leafz["leafnodes"].as_u64()
-        };
         (!self.leaf_nodes || ports.leaf.is_some())
-            && (self.leaf_of.is_none() || leaf_nodes() == Some(1))
+            && self.leaf_of.is_none_or(|hub| self.is_known_to(hub).unwrap_or(false))
+    }
+
+    fn is_known_to(&self, hub: Hub) -> Option<bool> {
+        let leafz = monitor::get(hub.monitor, "/leafz?subs=1").ok()?;
+        let leafs = leafz["leafs"].as_array()?;
+        let subjects = &leafs.iter().find(|leaf| leaf["name"] == self.name)?["subscriptions_list"];
+        let domain = self.jetstream.as_ref().and_then(|it| it.domain.as_ref());
+        let api = domain.map(|domain| serde_json::json!(format!("$JS.{domain}.API.INFO")));
+        Some(api.is_none_or(|api| subjects.as_array().is_some_and(|all| all.contains(&api))))
     }
 }

@@ -95,9 +95,25 @@ pub(crate) fn render(spec: &ServerBuilder, folder: &Path, ports: Ports) -> Strin
         spec.settings,
     );
     let mut section = |line: String| writeln!(text, "{line}").expect("a string takes all text");
-    if let Some(options) = &spec.jetstream {
-        let store = quote(&folder.join("store").to_string_lossy());
-        section(format!("jetstream {{ store_dir: {store}, {options} }}"));
+    if let Some(jetstream) = &spec.jetstream {
+        let domain = jetstream.domain.as_ref();
+        let domain = domain.map_or(String::new(), |name| format!(", domain: {}", quote(name)));
+        section(format!(
+            "jetstream {{ store_dir: {}{domain} }}",
+            quote_path(&folder.join("store"))
+        ));
+    }
+    if let Some(tls) = &spec.tls {
+        let (certificate, key) = (tls.certificate.certificate(), tls.certificate.key());
+        let mut options =
+            format!("cert_file: {}, key_file: {}", quote_path(certificate), quote_path(key));
+        if let Some(authority) = &tls.client_authority {
+            options += &format!(", ca_file: {}, verify: true", quote_path(authority));
+        }
+        if tls.first {
+            options += ", handshake_first: true";
+        }
+        section(format!("tls {{ {options} }}"));
     }
     if !spec.users.is_empty() {
         section(format!("authorization {{ users: [ {{ {} }} ] }}", spec.users.join(" }, { ")));
@@ -109,7 +125,7 @@ pub(crate) fn render(spec: &ServerBuilder, folder: &Path, ports: Ports) -> Strin
         section(format!("leafnodes {{ listen: {} }}", listen(ports.leaf)));
     }
     if let Some(hub) = spec.leaf_of {
-        section(format!("leafnodes {{ remotes: [ {{ url: \"nats://{hub}\" }} ] }}"));
+        section(format!("leafnodes {{ remotes: [ {{ url: \"nats://{}\" }} ] }}", hub.address));
     }
     text
 }
@@ -117,6 +133,10 @@ pub(crate) fn render(spec: &ServerBuilder, folder: &Path, ports: Ports) -> Strin
 fn listen(port: Option<u16>) -> String {
     let port = port.map_or("-1".to_owned(), |port| port.to_string());
     format!("\"127.0.0.1:{port}\"")
+}
+
+fn quote_path(path: &Path) -> String {
+    quote(&path.to_string_lossy())
 }
 
 /// A quoted string of the config language.
