@@ -118,7 +118,8 @@ impl Error {
 
     /// Nobody serves the subject of a request: [`ErrorKind::Unavailable`], told apart by
     /// [`is_no_responders`](Self::is_no_responders).
-    pub(crate) fn no_responders(message: impl Into<Cow<'static, str>>) -> Self {
+    #[must_use]
+    pub fn no_responders(message: impl Into<Cow<'static, str>>) -> Self {
         let mut error = Error::new(ErrorKind::Unavailable, message);
         error.0.no_responders = true;
         error

@@ -1,6 +1,8 @@
 //! One settings-driven NATS connection for Rust services.
 
 mod call;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 pub mod kv;
 pub mod pubsub;
