@@ -434,24 +434,4 @@ mod tests {
         assert!(error.is_no_responders(), "{error}");
         assert!(format!("{driver:?}").contains("subscriptions: 0,"), "{driver:?}");
     }
-
-    #[tokio::test]
-    async fn one_queue_group_over_overlapping_patterns_gets_one_copy() {
-        let driver = MemoryDriver::default();
-        let queue = || Some("workers".to_owned());
-        let mut exact = driver.subscribe(Subject::from("a.b"), queue(), soon()).await.unwrap();
-        let mut pattern = driver.subscribe(Subject::from("a.*"), queue(), soon()).await.unwrap();
-        for _ in 0..200 {
-            driver.publish(message("a.b", "x"), soon()).await.unwrap();
-        }
-        let mut counts = [0, 0];
-        for (count, source) in counts.iter_mut().zip([&mut exact, &mut pattern]) {
-            source.drain(soon()).await.unwrap();
-            while next(source).await.is_some() {
-                *count += 1;
-            }
-        }
-        assert_eq!(counts[0] + counts[1], 200);
-        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
-    }
 }

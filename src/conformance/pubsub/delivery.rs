@@ -97,6 +97,16 @@ pub async fn queue_groups(driver: &Arc<dyn Driver>) {
     }
     let all = plain.all().await;
     probe.check("a plain subscriber beside groups gets all", all == expected, all);
+
+    let by_subject = probe.subscribe("mixed.a", Some("workers")).await;
+    let by_pattern = probe.subscribe("mixed.*", Some("workers")).await;
+    for payload in &expected {
+        probe.publish("mixed.a", payload.clone()).await;
+    }
+    let mut together = by_subject.all().await;
+    together.extend(by_pattern.all().await);
+    together.sort();
+    probe.check("the name alone makes a group", together == expected, together);
 }
 
 /// 1,000 messages of one publisher to one subject arrive in order.
