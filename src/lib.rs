@@ -14,5 +14,6 @@ pub use call::Call;
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use serializer::Serializer;
 pub use settings::{
-    Auth, Key, KeyCodec, MaxReconnect, Secret, Settings, SettingsBuilder, Tls, WhenDisconnected,
+    Auth, Format, Key, KeyCodec, MaxReconnect, Secret, Settings, SettingsBuilder, Table, Tls,
+    WhenDisconnected,
 };

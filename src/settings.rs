@@ -2,20 +2,32 @@
 
 mod auth;
 mod builder;
+mod context;
+mod effective;
+mod expand;
+mod format;
 mod keys;
+mod merge;
 mod parse;
+mod reference;
 mod secret;
 mod server;
 mod source;
+mod table;
 mod values;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::Result;
+
 pub use builder::SettingsBuilder;
+use effective::Effective;
+pub use format::Format;
 pub use keys::Key;
 pub use secret::Secret;
+pub use table::Table;
 pub use values::{Auth, KeyCodec, MaxReconnect, Tls, WhenDisconnected};
 
 /// The checked settings of one connector. Cheap to clone.
@@ -27,41 +39,33 @@ pub struct Settings(Arc<Inner>);
 struct Inner {
     domain: String,
     effective: Effective,
+    table: Table,
     warnings: Vec<String>,
 }
 
-/// What the settings say.
-#[derive(PartialEq)]
-struct Effective {
-    memory: bool,
-    servers: Vec<String>,
-    auth: Auth,
-    tls: Tls,
-    name: Option<String>,
-    connect_timeout: Duration,
-    retry_on_initial_connect: bool,
-    max_reconnect: MaxReconnect,
-    reconnect_wait: Duration,
-    randomize: bool,
-    ping_interval: Duration,
-    request_timeout: Duration,
-    when_disconnected: WhenDisconnected,
-    drain_timeout: Duration,
-    hook_timeout: Duration,
-    subscription_capacity: usize,
-    inbox_prefix: Option<String>,
-    jetstream_domain: Option<String>,
-    jetstream_prefix: Option<String>,
-    topic_prefix: String,
-    key_prefix: String,
-    bucket_prefix: String,
-    default_bucket: String,
-    key_codec: KeyCodec,
-    serializer: &'static str,
-    context: Option<String>,
-}
-
 impl Settings {
+    /// The settings of the domain `NATS` from the usual sources, each later one wins: defaults, the
+    /// settings file ([`find_file`](SettingsBuilder::find_file) in the working directory), the
+    /// environment and the arguments of the process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidSettings`](crate::ErrorKind::InvalidSettings), as
+    /// [`SettingsBuilder::build`].
+    pub fn load() -> Result<Self> {
+        Settings::domain(keys::DEFAULT_DOMAIN)
+    }
+
+    /// As [`load`](Self::load), for a second connector with its own keys: `domain("AUDIT")` reads
+    /// `AUDIT.SERVER`, `AUDIT_SERVER` and so on. The settings file is the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load); also a name that cannot be a domain.
+    pub fn domain(name: &str) -> Result<Self> {
+        Settings::builder().domain(name).find_file("").env().args().build()
+    }
+
     /// Settings from chosen sources; without any, all defaults.
     ///
     /// ```
@@ -85,6 +89,24 @@ impl Settings {
     #[must_use]
     pub fn keys() -> &'static [Key] {
         keys::KEYS
+    }
+
+    /// `reference.conf`: a settings file that explains every setting, all of them commented out.
+    #[must_use]
+    pub fn reference_conf() -> String {
+        reference::conf()
+    }
+
+    /// [`keys`](Self::keys) as a table in Markdown.
+    #[must_use]
+    pub fn keys_markdown() -> String {
+        reference::markdown()
+    }
+
+    /// The effective value and the source of every setting, secrets redacted.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.0.table
     }
 
     /// The domain whose keys these settings were read from; `NATS` unless another was asked for.
@@ -277,10 +299,8 @@ impl PartialEq for Settings {
 }
 
 impl fmt::Debug for Settings {
+    /// The effective values with their sources; secrets are `***`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("domain", &self.domain_name())
-            .field("servers", &self.servers())
-            .finish_non_exhaustive()
+        f.debug_tuple("Settings").field(&self.0.table).finish()
     }
 }

@@ -1,159 +1,238 @@
-//! Puts settings together from their sources.
+//! Puts settings together from the sources that it is told.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::keys::{self, DEFAULT_DOMAIN};
-use super::parse::{self, Value, Values};
-use super::source::{Origin, normal};
-use super::{
-    Effective, Inner, KeyCodec, MaxReconnect, Settings, Tls, WhenDisconnected, auth, server,
-};
+use super::effective::Effective;
+use super::format::{self, Format};
+use super::keys::DEFAULT_DOMAIN;
+use super::merge::{self, FILE_VARIABLE};
+use super::parse::Values;
+use super::source::{self, Entry, Environment, Origin, normal};
+use super::{Inner, Settings, Table};
 use crate::error::{Error, ErrorKind, Result};
 
+/// The files that [`SettingsBuilder::find_file`] looks for, in this order.
+const FILE_NAMES: &[&str] =
+    &["settings.conf", "settings.yml", "settings.yaml", "settings.toml", "settings.json"];
+
 /// Builds [`Settings`] from the sources that it is told, and no others.
+///
+/// Whatever the order of the calls, each later one of these wins: defaults, a context of the `nats`
+/// command line, files (in the order of the calls), environment, arguments, code. An empty value in
+/// a file, an argument or code brings the default back; an empty variable counts as not set.
+///
+/// In files and arguments `${VAR}` and `${VAR:default}` stand for variables of the environment
+/// (which has to be a source, too); `$${` is a literal `${`. Values of variables and of code are
+/// taken as they are.
+///
+/// ```
+/// use nats_connector::{Format, Settings};
+///
+/// let settings = Settings::builder()
+///     .text("app.yml", Format::Yaml, "nats: { server: \"${HOST:localhost}\", name: app }")
+///     .env_from([("HOST", "db"), ("NATS_NAME", "worker")])
+///     .args_from(["--NATS.RANDOMIZE=false"])
+///     .set("NATS.MAX_RECONNECT", -1)
+///     .build()?;
+/// assert_eq!(settings.servers(), ["nats://db:4222"]);
+/// assert_eq!(settings.name(), Some("worker"));
+/// # Ok::<(), nats_connector::Error>(())
+/// ```
 #[derive(Clone)]
-#[must_use = "call .build()"]
+#[must_use = "settings are made by .build()"]
 pub struct SettingsBuilder {
     domain: String,
-    code: Vec<(String, String)>,
+    files: Vec<File>,
+    environment: Environment,
+    arguments: Vec<OsString>,
+    code: Vec<Entry>,
+}
+
+#[derive(Clone)]
+enum File {
+    Path(PathBuf),
+    Text { name: String, format: Format, text: String },
+    Find { directory: PathBuf },
 }
 
 impl SettingsBuilder {
     pub(super) fn new() -> Self {
-        SettingsBuilder { domain: DEFAULT_DOMAIN.to_owned(), code: Vec::new() }
+        SettingsBuilder {
+            domain: DEFAULT_DOMAIN.to_owned(),
+            files: Vec::new(),
+            environment: Environment::default(),
+            arguments: Vec::new(),
+            code: Vec::new(),
+        }
     }
 
-    /// Sets one value in code, which wins over every other source. The key is the full name, for
-    /// example `NATS.SERVER`. The value is taken literally: `${` has no meaning in it.
-    #[expect(clippy::needless_pass_by_value, reason = "numbers and literals read best by value")]
-    pub fn set(mut self, key: impl Into<String>, value: impl ToString) -> Self {
-        self.code.push((key.into(), value.to_string()));
+    /// Reads the keys of another domain than `NATS`: with `AUDIT`, `AUDIT.SERVER` and so on, and the
+    /// variables `AUDIT_SERVER` and so on.
+    pub fn domain(mut self, name: impl Into<String>) -> Self {
+        self.domain = name.into();
         self
     }
 
-    /// Checks everything and makes the settings.
+    /// Reads a file, which must exist: YAML (`.yml`, `.yaml`), TOML (`.toml`), JSON (`.json`), or
+    /// lines for any other extension. Of several files, later ones win.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.files.push(File::Path(path.into()));
+        self
+    }
+
+    /// Reads the file that the environment variable `NATS_SETTINGS_FILE` names, which must exist; or
+    /// else the first that exists of `settings.conf`, `settings.yml`, `settings.yaml`,
+    /// `settings.toml` and `settings.json` in a directory, or none.
+    pub fn find_file(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.files.push(File::Find { directory: directory.into() });
+        self
+    }
+
+    /// Reads a text as if it were a file of that name.
+    pub fn text(
+        mut self,
+        name: impl Into<String>,
+        format: Format,
+        text: impl Into<String>,
+    ) -> Self {
+        self.files.push(File::Text { name: name.into(), format, text: text.into() });
+        self
+    }
+
+    /// Reads the environment of the process, as it is now.
+    pub fn env(self) -> Self {
+        self.env_from(std::env::vars_os())
+    }
+
+    /// Reads these variables in place of the environment of the process.
+    pub fn env_from<K, V>(mut self, variables: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        for (name, value) in variables {
+            self.environment.add(name.into(), value.into());
+        }
+        self
+    }
+
+    /// Reads the arguments of the process: `--NATS.SERVER=x`, `--NATS.SERVER x` and `NATS.SERVER=x`,
+    /// up to a `--`. All others are left to the application.
+    pub fn args(self) -> Self {
+        self.args_from(std::env::args_os().skip(1))
+    }
+
+    /// Reads these arguments (without the name of the program) in place of those of the process.
+    pub fn args_from<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets one value in code, which wins over every other source. The key is the full name, for
+    /// example `NATS.SERVER`.
+    #[expect(clippy::needless_pass_by_value, reason = "numbers and literals read best by value")]
+    pub fn set(mut self, key: impl Into<String>, value: impl ToString) -> Self {
+        let (key, text) = (key.into(), Ok(value.to_string()));
+        self.code.push(Entry { key, text, origin: Origin::Code });
+        self
+    }
+
+    /// Reads the sources, checks everything and makes the settings. Files that settings name
+    /// (certificates, credentials) are read when the connector connects, not here.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidSettings`], naming every wrong setting with its source and what is
-    /// expected.
+    /// [`ErrorKind::InvalidSettings`]: a file that cannot be read or is not of its format, unknown
+    /// keys, wrong values. The message names each with its source and what is expected, and never
+    /// has a secret in it.
     pub fn build(self) -> Result<Settings> {
-        let mut values = Values::new(self.domain.clone());
-        for (key, text) in self.code {
-            let normal = normal(&key);
-            let short = normal.strip_prefix(&format!("{}_", self.domain)).unwrap_or_default();
-            match keys::KEYS.iter().find(|known| known.short_name() == short) {
-                Some(known) => values.insert(known, Value { text, origin: Origin::Code }),
-                None => values.problem(format!("{key} from {}: no such setting", Origin::Code)),
-            }
-        }
+        let mut values = Values::new(domain(&self.domain)?);
         let mut warnings = Vec::new();
-        let effective = effective(&mut values, &mut warnings);
-        let problems = values.into_problems();
-        match problems.as_slice() {
-            [] => {}
-            [one] => return Err(Error::new(ErrorKind::InvalidSettings, one.clone())),
-            many => {
-                let message = format!("{} settings are wrong: {}", many.len(), many.join("; "));
-                return Err(Error::new(ErrorKind::InvalidSettings, message));
+        for file in &self.files {
+            match self.read(file) {
+                Ok(entries) => merge::file(&mut values, entries),
+                Err(problem) => values.problem(problem),
             }
         }
-        Ok(Settings(Arc::new(Inner { domain: self.domain, effective, warnings })))
+        warnings.extend(merge::environment(&mut values, &self.environment));
+        let arguments = source::arguments(&self.arguments, values.domain());
+        merge::arguments(&mut values, arguments);
+        merge::code(&mut values, self.code);
+        if values.is_empty() && values.domain() != DEFAULT_DOMAIN {
+            warnings.push(format!("no source has a {} setting; all are defaults", self.domain));
+        }
+        values.expand(&|name| self.environment.get(name));
+        merge::context(&mut values, &self.environment);
+
+        let effective = Effective::read(&mut values, &mut warnings);
+        let servers = if effective.memory { "memory:" } else { &effective.servers.join(",") };
+        let table = Table::new(&values, servers);
+        let domain = values.domain().to_owned();
+        let message = match values.into_problems().as_slice() {
+            [] => return Ok(Settings(Arc::new(Inner { domain, effective, table, warnings }))),
+            [one] => one.clone(),
+            many => {
+                let numbered: Vec<String> =
+                    many.iter().enumerate().map(|(i, one)| format!("({}) {one}", i + 1)).collect();
+                format!("{} settings are wrong: {}", many.len(), numbered.join(" "))
+            }
+        };
+        Err(Error::new(ErrorKind::InvalidSettings, message))
     }
+
+    fn read(&self, file: &File) -> Result<Vec<Entry>, String> {
+        match file {
+            File::Text { name, format, text } => format::entries(name, *format, text),
+            File::Path(path) => read_path(path, ""),
+            File::Find { directory } => {
+                if let Some(path) = self.environment.get(FILE_VARIABLE) {
+                    let named_by = format!(" from environment variable {FILE_VARIABLE}");
+                    return read_path(Path::new(&path), &named_by);
+                }
+                let found = FILE_NAMES.iter().map(|name| directory.join(name)).find(|p| p.exists());
+                found.map_or(Ok(Vec::new()), |path| read_path(&path, ""))
+            }
+        }
+    }
+}
+
+fn read_path(path: &Path, named_by: &str) -> Result<Vec<Entry>, String> {
+    let name = path.display().to_string();
+    let text = fs::read_to_string(path)
+        .map_err(|error| format!("settings file {name}{named_by} cannot be read: {error}"))?;
+    format::entries(&name, Format::of(path), &text)
+}
+
+/// The domain in its normal form.
+fn domain(name: &str) -> Result<String> {
+    let normal = normal(name);
+    let legal = normal.starts_with(|c: char| c.is_ascii_alphabetic())
+        && normal.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !normal.ends_with('_');
+    if !legal {
+        let message = format!(
+            "{name:?} cannot be a domain of settings; expected for example AUDIT: letters, digits \
+             and _, with a letter first"
+        );
+        return Err(Error::new(ErrorKind::InvalidSettings, message));
+    }
+    if source::in_domain(&normal, DEFAULT_DOMAIN).is_some() {
+        let message = format!(
+            "{name:?} cannot be a domain of settings, since its keys would be keys of \
+             {DEFAULT_DOMAIN}; expected for example AUDIT"
+        );
+        return Err(Error::new(ErrorKind::InvalidSettings, message));
+    }
+    Ok(normal)
 }
 
 impl fmt::Debug for SettingsBuilder {
+    /// The domain alone: what is given may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SettingsBuilder").field("domain", &self.domain).finish_non_exhaustive()
-    }
-}
-
-/// Reads every setting into its type. What is wrong becomes a problem of `values`.
-fn effective(values: &mut Values, warnings: &mut Vec<String>) -> Effective {
-    const SUBJECT: &str = "a subject without wildcards, white space and empty parts; expected for \
-                           example app or app.orders";
-    const BUCKET: &str = "made of letters, digits, _ and - only";
-    const NAME: &str = "a text on one line";
-
-    let servers = match values.get("SERVER") {
-        Some(Value { text, origin }) => server::parse(text)
-            .map_err(|why| format!("{} from {origin}: {why}", values.full_name("SERVER"))),
-        None => server::parse(keys::find("SERVER").and_then(|key| key.default()).unwrap_or("")),
-    };
-    let servers = servers.unwrap_or_else(|problem| {
-        values.problem(problem);
-        server::Servers::none()
-    });
-    let (auth, ignored) = auth::resolve(values, servers.auth.clone());
-    warnings.extend(ignored);
-    values.pair("TLS_CERT", "TLS_KEY");
-    values.exclusive("JETSTREAM_DOMAIN", "JETSTREAM_PREFIX");
-    let path = |values: &Values, key| values.get(key).map(|value| PathBuf::from(&value.text));
-    Effective {
-        memory: servers.memory,
-        servers: servers.addresses,
-        auth,
-        tls: Tls {
-            cert: path(values, "TLS_CERT"),
-            key: path(values, "TLS_KEY"),
-            ca: path(values, "TLS_CA"),
-            required: values.boolean("TLS_REQUIRED"),
-            first: values.boolean("TLS_FIRST"),
-        },
-        name: values.checked("NAME", NAME, |text| !text.chars().any(char::is_control)),
-        connect_timeout: values.duration("CONNECT_TIMEOUT"),
-        retry_on_initial_connect: values.boolean("RETRY_ON_INITIAL_CONNECT"),
-        max_reconnect: values.read(
-            "MAX_RECONNECT",
-            "a number of attempts; expected -1 (unlimited), 0 (never) or for example 5",
-            |text| match text.parse::<i64>().ok()? {
-                -1 => Some(MaxReconnect::Unlimited),
-                0 => Some(MaxReconnect::Never),
-                n => u32::try_from(n).ok().map(MaxReconnect::Attempts),
-            },
-        ),
-        reconnect_wait: values.duration("RECONNECT_WAIT"),
-        randomize: values.boolean("RANDOMIZE"),
-        ping_interval: values.duration("PING_INTERVAL"),
-        request_timeout: values.duration("REQUEST_TIMEOUT"),
-        when_disconnected: values.choice(
-            "WHEN_DISCONNECTED",
-            &[("fail", WhenDisconnected::Fail), ("wait", WhenDisconnected::Wait)],
-        ),
-        drain_timeout: values.duration("DRAIN_TIMEOUT"),
-        hook_timeout: values.duration("HOOK_TIMEOUT"),
-        subscription_capacity: values.read(
-            "SUBSCRIPTION_CAPACITY",
-            "a number of messages; expected 1 to 100000000",
-            |text| text.parse().ok().filter(|n| (1..=100_000_000).contains(n)),
-        ),
-        inbox_prefix: values.checked("INBOX_PREFIX", SUBJECT, parse::is_subject),
-        jetstream_domain: values.checked(
-            "JETSTREAM_DOMAIN",
-            "one part of a subject; expected for example hub, without dots, wildcards and white \
-             space",
-            parse::is_token,
-        ),
-        jetstream_prefix: values.checked("JETSTREAM_PREFIX", SUBJECT, parse::is_subject),
-        topic_prefix: values
-            .checked("TOPIC_PREFIX", SUBJECT, parse::is_subject)
-            .unwrap_or_default(),
-        key_prefix: values.get("KEY_PREFIX").map(|value| value.text.clone()).unwrap_or_default(),
-        bucket_prefix: values
-            .checked("BUCKET_PREFIX", BUCKET, parse::is_bucket)
-            .unwrap_or_default(),
-        default_bucket: values
-            .read("DEFAULT_BUCKET", BUCKET, |text| parse::is_bucket(text).then(|| text.to_owned())),
-        key_codec: values.choice(
-            "KEY_CODEC",
-            &[("escape", KeyCodec::Escape), ("path", KeyCodec::Path), ("raw", KeyCodec::Raw)],
-        ),
-        serializer: values.choice(
-            "SERIALIZER",
-            &[("json", "json"), ("messagepack", "messagepack"), ("text", "text")],
-        ),
-        context: values.get("CONTEXT").map(|value| value.text.clone()),
     }
 }

@@ -275,3 +275,30 @@ pub(super) const KEYS: &[Key] = &[
 pub(super) fn find(short_name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.short_name() == short_name)
 }
+
+/// What other tools call some settings.
+const ALIASES: &[(&str, &str)] = &[
+    ("URL", "SERVER"),
+    ("URLS", "SERVER"),
+    ("USER", "USERNAME"),
+    ("PASS", "PASSWORD"),
+    ("CREDS", "CREDENTIALS"),
+    ("NKEY", "NKEY_FILE"),
+    ("CERT", "TLS_CERT"),
+    ("KEY", "TLS_KEY"),
+    ("CA", "TLS_CA"),
+    ("API_PREFIX", "JETSTREAM_PREFIX"),
+    ("DOMAIN", "JETSTREAM_DOMAIN"),
+];
+
+/// The key that was probably meant by a short name that is none.
+pub(super) fn nearest(short_name: &str) -> Option<&'static Key> {
+    if let Some((_, meant)) = ALIASES.iter().find(|(alias, _)| *alias == short_name) {
+        return find(meant);
+    }
+    let distance = |key: &&Key| strsim::osa_distance(short_name, key.short_name());
+    KEYS.iter().min_by_key(distance).filter(|key| {
+        // A third of the letters wrong is another word, not a slip.
+        distance(key) * 3 <= short_name.len().max(3)
+    })
+}

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::expand::expand;
 use super::keys::{self, Key};
 use super::source::Origin;
 
@@ -30,8 +31,43 @@ impl Values {
         format!("{}.{short_name}", self.domain)
     }
 
-    pub(super) fn insert(&mut self, key: &'static Key, value: Value) {
-        self.by_key.insert(key.short_name(), value);
+    pub(super) fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// Sets a value; the one before it is forgotten. An empty text brings the default back.
+    pub(super) fn insert(&mut self, short_name: &'static str, value: Value) {
+        self.by_key.insert(short_name, value);
+    }
+
+    /// Whether no source has a setting of the domain.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Whether a source names the key, be it with an empty value.
+    pub(super) fn is_given(&self, short_name: &str) -> bool {
+        self.by_key.contains_key(short_name)
+    }
+
+    /// Replaces the placeholders of every value that may have some.
+    pub(super) fn expand(&mut self, variable: &dyn Fn(&str) -> Option<String>) {
+        for key in keys::KEYS {
+            let Some(value) = self.by_key.get_mut(key.short_name()) else { continue };
+            if !value.origin.expands() {
+                continue;
+            }
+            match expand(&value.text, variable) {
+                Ok(text) => value.text = text,
+                Err(why) => {
+                    let origin = value.origin.clone();
+                    // Cleared, so that the rest of the reading does not report it again.
+                    value.text.clear();
+                    let name = self.full_name(key.short_name());
+                    self.problem(format!("{name}: the value from {origin} {why}"));
+                }
+            }
+        }
     }
 
     /// The value of a key that is set.

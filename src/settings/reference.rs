@@ -1,0 +1,83 @@
+//! The list of settings as text: reference.conf and the table of the README.
+
+use std::fmt::Write as _;
+
+use super::keys::{KEYS, Key};
+
+/// How wide reference.conf is.
+const WIDTH: usize = 100;
+
+const HEAD: &str = "\
+# Every setting of nats-connector, with its default. Copy what you change to settings.conf and
+# remove the # before it. A later source wins: defaults, a nats context, this file, the environment
+# (NATS_SERVER), arguments (--NATS.SERVER=x), code. Keys compare without case; `.`, `_` and `-` are
+# alike.
+#
+# A # at the start of a line or after white space starts a comment. Quotes, 'single' or \"double\",
+# keep everything between them; the quote itself is written twice. ${VAR} and ${VAR:default} stand
+# for environment variables, $${ for a literal ${.
+";
+
+/// The text of `reference.conf`.
+pub(super) fn conf() -> String {
+    let mut out = HEAD.to_owned();
+    for key in KEYS {
+        out.push('\n');
+        for line in wrap(key.meaning(), WIDTH - 2) {
+            let _ = writeln!(out, "# {line}");
+        }
+        let default = key.default().unwrap_or_default();
+        let _ = writeln!(out, "# {}", facts(key).join("; "));
+        let _ = writeln!(out, "#{}={default}", key.name());
+    }
+    out
+}
+
+/// The table of the README.
+pub(super) fn markdown() -> String {
+    let mut out = "| Setting | Type | Default | Meaning |\n|---|---|---|---|\n".to_owned();
+    for key in KEYS {
+        let kind = key.kind().replace(" | ", ", ");
+        let default = key.default().map_or("".to_owned(), |default| format!("`{default}`"));
+        let unit = key.unit().map_or("".to_owned(), |unit| format!(" ({unit})"));
+        let secret = if key.is_secret() { " Secret." } else { "" };
+        let _ = writeln!(
+            out,
+            "| `{}` | {kind}{unit} | {default} | {}{secret} |",
+            key.name(),
+            key.meaning()
+        );
+    }
+    out
+}
+
+/// Type, unit, default and secrecy, each in words.
+fn facts(key: &Key) -> Vec<String> {
+    let mut facts = vec![key.kind().to_owned()];
+    facts.extend(key.unit().map(str::to_owned));
+    facts.push(match key.default() {
+        Some(default) => format!("default {default}"),
+        None => "not set by default".to_owned(),
+    });
+    if key.is_secret() {
+        facts.push("secret".to_owned());
+    }
+    facts
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        let full = lines.last().is_some_and(|l| !l.is_empty() && l.len() + 1 + word.len() > width);
+        if full {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
