@@ -151,7 +151,8 @@ fn release_of(binary: &Path) -> Option<(u32, u32)> {
 
 /// The workspace's `target` folder.
 fn target_dir() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    let workspace = workspace.expect("this crate is in crates/ of the workspace");
     let named = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     workspace.join(named)
 }

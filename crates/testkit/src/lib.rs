@@ -54,5 +54,5 @@ pub use server::Server;
 pub use server::builder::ServerBuilder;
 pub use server::config::Permissions;
 pub use server::process::signal;
-pub use version::{Version, require};
+pub use version::{Version, all_required, require};
 pub use wait::{eventually, size, soak};

@@ -76,6 +76,12 @@ impl Server {
         format!("ws://{}", loopback(self.ports.websocket.expect("built with websocket()")))
     }
 
+    /// Where the monitor's pages are: `http://127.0.0.1:port`.
+    #[must_use]
+    pub fn monitor_url(&self) -> String {
+        format!("http://{}", self.monitor_address())
+    }
+
     /// The server's name, unique in this process.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -192,7 +198,8 @@ impl Server {
 
     pub(crate) fn try_start(spec: ServerBuilder) -> Result<Server, String> {
         let folder = tempfile::Builder::new().prefix("nats-server-").tempdir().expect("a folder");
-        let (process, ports) = launch(&spec, folder.path(), Ports::default())?;
+        let (process, ports) =
+            launch(&spec, folder.path(), Ports { client: spec.port, ..Ports::default() })?;
         Ok(Server { spec: Arc::new(spec), ports, folder: Arc::new(folder), process: Some(process) })
     }
 }
@@ -221,7 +228,10 @@ fn relaunch(spec: &ServerBuilder, folder: &Path, ports: Ports) -> (Process, Port
 
 /// Starts a process in `folder` and returns when it answers.
 fn launch(spec: &ServerBuilder, folder: &Path, ports: Ports) -> Result<(Process, Ports), String> {
-    let binary = fetch::binary(spec.version).map_err(|missing| missing.to_string())?;
+    let binary = match &spec.binary {
+        Some(binary) => binary.clone(),
+        None => fetch::binary(spec.version).map_err(|missing| missing.to_string())?,
+    };
     let config = folder.join("server.conf");
     fs::write(&config, config::render(spec, folder, ports)).map_err(|e| e.to_string())?;
     for stale in ports_files(folder) {

@@ -57,15 +57,20 @@ pub fn require(version: Version) -> bool {
     match fetch::binary(version) {
         Ok(_) => true,
         Err(missing) => {
-            let required = std::env::var_os("REQUIRE_ALL").is_some_and(|value| value == "1");
             assert!(
-                !required || version == Version::Debian29,
+                !all_required() || version == Version::Debian29,
                 "REQUIRE_ALL=1, but {version} is missing: {missing}"
             );
             skip_message(version, &missing);
             false
         }
     }
+}
+
+/// Whether nothing may be skipped that pip can bring: `REQUIRE_ALL=1`.
+#[must_use]
+pub fn all_required() -> bool {
+    std::env::var_os("REQUIRE_ALL").is_some_and(|value| value == "1")
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test must say so")]

@@ -25,8 +25,14 @@ fn main() {
 
 fn a_killed_process_takes_its_server_along() {
     let program = std::env::current_exe().expect("a running program");
-    let mut holder =
-        Command::new(program).arg(HOLD).stdout(Stdio::piped()).spawn().expect("it starts");
+    // The killed process cannot delete its server's folder.
+    let leftovers = tempfile::tempdir().expect("a folder");
+    let mut holder = Command::new(program)
+        .arg(HOLD)
+        .env("TMPDIR", leftovers.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     let mut line = String::new();
     let output = holder.stdout.take().expect("piped");
     BufReader::new(output).read_line(&mut line).expect("it tells the address");

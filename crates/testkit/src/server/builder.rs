@@ -14,7 +14,9 @@ use crate::version::Version;
 /// What a [`Server`] is to be.
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
-    pub(crate) version: Version,
+    pub(super) version: Version,
+    pub(super) binary: Option<PathBuf>,
+    pub(super) port: Option<u16>,
     pub(super) name: String,
     pub(super) jetstream: Option<JetStream>,
     pub(super) users: Vec<String>,
@@ -51,6 +53,8 @@ impl Default for ServerBuilder {
         let name = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         ServerBuilder {
             version: Version::default(),
+            binary: None,
+            port: None,
             name,
             jetstream: None,
             users: Vec::new(),
@@ -88,6 +92,20 @@ impl ServerBuilder {
     #[must_use]
     pub fn version(mut self, version: Version) -> ServerBuilder {
         self.version = version;
+        self
+    }
+
+    /// This binary, whatever its version is.
+    #[must_use]
+    pub fn binary(mut self, binary: PathBuf) -> ServerBuilder {
+        self.binary = Some(binary);
+        self
+    }
+
+    /// This client port. Tests leave the choice to the server, so that they cannot collide.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> ServerBuilder {
+        self.port = Some(port);
         self
     }
 

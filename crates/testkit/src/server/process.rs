@@ -60,7 +60,10 @@ impl Process {
     ///
     /// When the process is still there after `deadline`; it is killed then.
     pub(crate) fn stop(mut self, deadline: Duration) {
-        self.signal("TERM");
+        // One that ended by itself is reaped here and must not be signalled: its id can be another's.
+        if self.exited().is_none() {
+            self.signal("TERM");
+        }
         let ended = poll_until(deadline, || self.exited().is_some());
         assert!(ended, "process {} did not stop within {deadline:?} after SIGTERM", self.pid());
     }
