@@ -35,6 +35,14 @@ impl<O: Operation> Call<O> {
         Call { operation: Some(operation), timeout: None, running: None }
     }
 
+    /// Changes the operation before it starts.
+    pub(crate) fn map_operation(mut self, change: impl FnOnce(&mut O)) -> Self {
+        if let Some(operation) = &mut self.operation {
+            change(operation);
+        }
+        self
+    }
+
     /// Bounds the whole call. Default: the handle's limit, which is `NATS.REQUEST_TIMEOUT` (10 s).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

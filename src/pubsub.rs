@@ -1,31 +1,432 @@
-//! Publish and subscribe: the portable type and the facade over the default driver.
+//! Publish and subscribe.
+//!
+//! [`PubSub`] is what users hold: one code for every driver, with a topic prefix and a serializer.
+//! The free functions do the same on the default driver, which
+//! [`register()`](crate::register) sets.
+//!
+//! ```
+//! use nats_connector::{Connector, pubsub::Message};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> nats_connector::Result<()> {
+//! let pubsub = Connector::memory().pubsub();
+//! let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+//! pubsub
+//!     .subscribe("orders.*", move |msg: Message| {
+//!         let heard = heard.clone();
+//!         async move {
+//!             let total: f64 = msg.decode()?;
+//!             heard.send((msg.topic().to_owned(), total)).ok();
+//!             nats_connector::Result::Ok(())
+//!         }
+//!     })
+//!     .await?;
+//! pubsub.publish("orders.created", &9.5).await?;
+//! assert_eq!(hears.recv().await, Some(("orders.created".to_owned(), 9.5)));
+//! # Ok(())
+//! # }
+//! ```
 
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subject;
+use async_nats::subject::ToSubject;
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::call::Call;
+use crate::error::Result;
+use crate::registry::{Local, Registry};
+use crate::serializer::Serializer;
+
+mod dispatch;
 pub mod driver;
-mod headers;
-mod memory;
-mod subject;
+mod handler;
+pub(crate) mod headers;
+pub mod memory;
+mod message;
+mod messages;
+pub mod nats;
+mod publish;
+mod publish_acked;
+mod request;
+pub(crate) mod subject;
+mod subscription;
 
-pub use memory::MemoryDriver;
+pub use driver::Driver;
+pub use handler::{Handler, HandlerResult, with};
+pub use message::Message;
+pub use messages::{Messages, MessagesOf};
+pub use publish::{Delivery, Publish};
+pub use publish_acked::{Ack, PublishAcked};
+pub use request::{Flush, Request};
+pub use subscription::{Subscribe, Subscription, SubscriptionStats};
 
-/// A stream's acknowledgement of one published message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Ack {
-    /// The stream that stored the message.
-    pub stream: String,
-    /// The message's sequence in that stream.
-    pub sequence: u64,
-    /// The stream had a message with this message id already and stored nothing.
-    pub duplicate: bool,
+pub(crate) use dispatch::Tasks;
+use publish::Draft;
+
+/// The limit of a call on a driver that was not made from settings.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A pub/sub handle: a driver with a topic prefix and a serializer. Cheap to clone.
+///
+/// Topics are what users give; the prefix is put before them as given, on every call but those
+/// with `.ignore_prefix()`, and taken off again from what arrives.
+#[derive(Clone)]
+pub struct PubSub(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    target: Target,
+    /// `None`: the target's own.
+    prefix: Option<Arc<str>>,
+    serializer: Option<Serializer>,
 }
 
-impl Ack {
-    /// An acknowledgement, as drivers give it.
+#[derive(Clone)]
+enum Target {
+    Driver(Arc<Core>),
+    /// Whatever is the default when a call is made.
+    Default,
+}
+
+/// A driver with what belongs to it.
+struct Core {
+    driver: Arc<dyn Driver>,
+    /// The same driver, where calls to it need no boxed future.
+    nats: Option<nats::NatsDriver>,
+    timeout: Duration,
+    tasks: Arc<Tasks>,
+}
+
+thread_local! {
+    static LOCAL: Local<PubSub> = const { RefCell::new((0, None)) };
+}
+static REGISTRY: Registry<PubSub> = Registry::new(&LOCAL);
+
+impl PubSub {
+    /// A handle on `driver`: no prefix, JSON, calls limited to 10 s.
     #[must_use]
-    pub fn new(stream: impl Into<String>, sequence: u64, duplicate: bool) -> Self {
-        Ack { stream: stream.into(), sequence, duplicate }
+    pub fn new(driver: impl Driver) -> Self {
+        PubSub::build(driver, DEFAULT_TIMEOUT, Arc::new(Tasks::default()), "", Serializer::json())
+    }
+
+    pub(crate) fn build(
+        driver: impl Driver,
+        timeout: Duration,
+        tasks: Arc<Tasks>,
+        prefix: &str,
+        serializer: Serializer,
+    ) -> Self {
+        let nats = (&driver as &dyn Any).downcast_ref::<nats::NatsDriver>().cloned();
+        let core = Core { driver: Arc::new(driver), nats, timeout, tasks };
+        PubSub(Arc::new(Inner {
+            target: Target::Driver(Arc::new(core)),
+            prefix: Some(prefix.into()),
+            serializer: Some(serializer),
+        }))
+    }
+
+    fn following_default() -> Self {
+        PubSub(Arc::new(Inner { target: Target::Default, prefix: None, serializer: None }))
+    }
+
+    /// The same handle with another topic prefix, which is put before topics as it is: end it with
+    /// a dot to make it a token of its own.
+    #[must_use]
+    pub fn with_prefix(&self, prefix: &str) -> Self {
+        PubSub(Arc::new(Inner { prefix: Some(prefix.into()), ..(*self.0).clone() }))
+    }
+
+    /// The same handle with another serializer. Another than JSON writes a `Content-Type` header.
+    #[must_use]
+    pub fn with_serializer(&self, serializer: Serializer) -> Self {
+        PubSub(Arc::new(Inner { serializer: Some(serializer), ..(*self.0).clone() }))
+    }
+
+    /// The driver.
+    ///
+    /// # Errors
+    /// `NotRegistered` on the default handle before there is a default.
+    pub fn driver(&self) -> Result<Arc<dyn Driver>> {
+        Ok(self.bind()?.core().driver.clone())
+    }
+
+    /// Publishes a value: fire and forget, at most once. Awaiting it hands the message to the
+    /// connection; [`flush`](Self::flush) proves that the server has it, and
+    /// [`jetstream()`](Publish::jetstream) that a stream stored it.
+    ///
+    /// The value is encoded now, so nothing is borrowed. The topic is a `&'static str`, a `String`
+    /// or a `Subject`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a topic with wildcards, empty tokens or white space; `Encode`;
+    /// `TooLarge` above the server's payload limit; `Unavailable` while disconnected; `Timeout`
+    /// when the connection takes no more; `Closed`. In all these cases nothing was sent.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, the message was not sent.
+    pub fn publish<T: Serialize + ?Sized, S: ToSubject>(
+        &self,
+        topic: S,
+        value: &T,
+    ) -> Publish<impl Delivery + use<T, S>> {
+        let draft = self.bind().and_then(|handle| {
+            let payload = handle.serializer().encode(value)?;
+            Ok(Draft::new(handle, topic.to_subject(), payload).typed())
+        });
+        publish::publish(draft)
+    }
+
+    /// Publishes bytes as they are, without a `Content-Type`; otherwise as
+    /// [`publish`](Self::publish).
+    pub fn publish_bytes<S: ToSubject, B: Into<Bytes>>(
+        &self,
+        topic: S,
+        payload: B,
+    ) -> Publish<impl Delivery + use<S, B>> {
+        let draft = self.bind();
+        let draft = draft.map(|handle| Draft::new(handle, topic.to_subject(), payload.into()));
+        publish::publish(draft)
+    }
+
+    /// Subscribes: `handler` gets the messages in order, one at a time. The call is done when the
+    /// server has the subscription. Options: [`queue`](Call::queue),
+    /// [`concurrency`](Call::concurrency).
+    ///
+    /// # Errors
+    /// `InvalidInput` for a malformed topic, `Unauthorized` when it is not permitted,
+    /// `Unavailable`, `Timeout`, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, there is no subscription.
+    pub fn subscribe<H: Handler>(&self, topic: impl ToSubject, handler: H) -> Call<Subscribe<H>> {
+        Call::new(Subscribe::new(self.clone(), topic.to_subject(), handler))
+    }
+
+    /// Subscribes and gives the messages as a `Stream`; dropping it unsubscribes.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, there is no subscription.
+    pub fn messages(&self, topic: impl ToSubject) -> Call<MessagesOf> {
+        Call::new(MessagesOf::new(self.clone(), topic.to_subject()))
+    }
+
+    /// Sends a value and waits for the first answer.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish); `Unavailable` with
+    /// [`is_no_responders`](crate::Error::is_no_responders) when nobody subscribes to the topic, at
+    /// once; `Timeout` when a subscriber did not answer in time.
+    ///
+    /// # Cancel safety
+    /// Dropped once polled, the request may have been sent; its answer is discarded.
+    pub fn request<T: Serialize + ?Sized>(
+        &self,
+        topic: impl ToSubject,
+        value: &T,
+    ) -> Call<Request> {
+        let draft = self.bind().and_then(|handle| {
+            let payload = handle.serializer().encode(value)?;
+            Ok(Draft::new(handle, topic.to_subject(), payload).typed())
+        });
+        Call::new(Request::new(draft))
+    }
+
+    /// A round trip: when it is done, the server has all that was published before on this handle's
+    /// connection.
+    ///
+    /// # Errors
+    /// `Unauthorized` naming a subject that an earlier publish was refused, `Unavailable`,
+    /// `Timeout`, `Closed`.
+    pub fn flush(&self) -> Call<Flush> {
+        Call::new(Flush::new(self.clone()))
+    }
+
+    /// Encodes a value as [`publish`](Self::publish) does.
+    ///
+    /// # Errors
+    /// `Encode`; `NotRegistered` on the default handle before there is a default.
+    pub fn marshal<T: Serialize + ?Sized>(&self, value: &T) -> Result<Bytes> {
+        self.bind()?.serializer().encode(value)
+    }
+
+    /// Decodes bytes with this handle's serializer.
+    ///
+    /// # Errors
+    /// `Decode`; `NotRegistered` on the default handle before there is a default.
+    pub fn unmarshal<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T> {
+        self.bind()?.serializer().decode(bytes)
+    }
+
+    /// The handle on a driver that this one stands for now.
+    fn bind(&self) -> Result<PubSub> {
+        match &self.0.target {
+            Target::Driver(_) => Ok(self.clone()),
+            Target::Default => {
+                let default = REGISTRY.default()?;
+                if self.0.prefix.is_none() && self.0.serializer.is_none() {
+                    return Ok(default);
+                }
+                let Inner { target, prefix, serializer } = (*default.0).clone();
+                Ok(PubSub(Arc::new(Inner {
+                    target,
+                    prefix: self.0.prefix.clone().or(prefix),
+                    serializer: self.0.serializer.clone().or(serializer),
+                })))
+            }
+        }
+    }
+
+    /// Only on what [`bind`](Self::bind) gave.
+    fn core(&self) -> &Core {
+        match &self.0.target {
+            Target::Driver(core) => core,
+            Target::Default => unreachable!("a bound handle has a driver"),
+        }
+    }
+
+    fn prefix(&self) -> &str {
+        self.0.prefix.as_deref().unwrap_or_default()
+    }
+
+    fn serializer(&self) -> &Serializer {
+        static JSON: std::sync::LazyLock<Serializer> = std::sync::LazyLock::new(Serializer::json);
+        self.0.serializer.as_ref().unwrap_or(&JSON)
+    }
+
+    /// The full subject of a topic.
+    fn subject(&self, topic: Subject, ignore_prefix: bool) -> Subject {
+        let prefix = self.prefix();
+        if ignore_prefix || prefix.is_empty() {
+            return topic;
+        }
+        let mut subject = String::with_capacity(prefix.len() + topic.len());
+        subject.push_str(prefix);
+        subject.push_str(&topic);
+        subject.into()
     }
 }
 
-/// Makes `driver` known under its name.
-pub fn add_driver() {}
+impl fmt::Debug for PubSub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let driver = match &self.0.target {
+            Target::Driver(core) => core.driver.name(),
+            Target::Default => "(default)",
+        };
+        f.debug_struct("PubSub")
+            .field("driver", &driver)
+            .field("prefix", &self.0.prefix)
+            .field("serializer", &self.0.serializer)
+            .finish()
+    }
+}
+
+impl<D: Driver> From<D> for PubSub {
+    fn from(driver: D) -> Self {
+        PubSub::new(driver)
+    }
+}
+
+/// The connector's own handle becomes the default, unless the application chose one.
+pub(crate) fn register(handle: PubSub) {
+    REGISTRY.register("nats", handle);
+}
+
+/// Makes a driver, or a handle with its prefix and serializer, the default one.
+/// [`register()`](crate::register) does not replace it.
+pub fn set_default_driver(handle: impl Into<PubSub>) {
+    REGISTRY.set_default(handle.into());
+}
+
+/// Makes a driver known under a name. The first one is the default until another is set.
+///
+/// # Errors
+/// `AlreadyExists` for a name in use, `InvalidInput` for an empty one.
+pub fn add_driver(name: impl Into<String>, handle: impl Into<PubSub>) -> Result<()> {
+    REGISTRY.add(name.into(), handle.into())
+}
+
+/// A handle on the default driver. Made before there is one, it binds when first used, and it
+/// follows when the default changes.
+#[must_use]
+pub fn default_driver() -> PubSub {
+    PubSub::following_default()
+}
+
+/// The handle known under a name: `nats` after [`register()`](crate::register).
+#[must_use]
+pub fn driver(name: &str) -> Option<PubSub> {
+    REGISTRY.get(name)
+}
+
+/// The names of all drivers, in the order they were added.
+#[must_use]
+pub fn drivers() -> Vec<String> {
+    REGISTRY.names()
+}
+
+/// [`PubSub::publish`] on the default driver.
+pub fn publish<T: Serialize + ?Sized, S: ToSubject>(
+    topic: S,
+    value: &T,
+) -> Publish<impl Delivery + use<T, S>> {
+    let draft = REGISTRY.default().and_then(|handle| {
+        let payload = handle.serializer().encode(value)?;
+        Ok(Draft::new(handle, topic.to_subject(), payload).typed())
+    });
+    publish::publish(draft)
+}
+
+/// [`PubSub::publish_bytes`] on the default driver.
+pub fn publish_bytes<S: ToSubject, B: Into<Bytes>>(
+    topic: S,
+    payload: B,
+) -> Publish<impl Delivery + use<S, B>> {
+    let draft = REGISTRY.default();
+    publish::publish(draft.map(|handle| Draft::new(handle, topic.to_subject(), payload.into())))
+}
+
+/// [`PubSub::subscribe`] on the default driver.
+pub fn subscribe<H: Handler>(topic: impl ToSubject, handler: H) -> Call<Subscribe<H>> {
+    default_driver().subscribe(topic, handler)
+}
+
+/// [`PubSub::messages`] on the default driver.
+pub fn messages(topic: impl ToSubject) -> Call<MessagesOf> {
+    default_driver().messages(topic)
+}
+
+/// [`PubSub::request`] on the default driver.
+pub fn request<T: Serialize + ?Sized>(topic: impl ToSubject, value: &T) -> Call<Request> {
+    default_driver().request(topic, value)
+}
+
+/// [`PubSub::flush`] on the default driver.
+pub fn flush() -> Call<Flush> {
+    default_driver().flush()
+}
+
+/// [`PubSub::marshal`] with the default driver's serializer.
+///
+/// # Errors
+/// `Encode`, `NotRegistered`.
+pub fn marshal<T: Serialize + ?Sized>(value: &T) -> Result<Bytes> {
+    default_driver().marshal(value)
+}
+
+/// [`PubSub::unmarshal`] with the default driver's serializer.
+///
+/// # Errors
+/// `Decode`, `NotRegistered`.
+pub fn unmarshal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    default_driver().unmarshal(bytes)
+}

@@ -81,7 +81,6 @@ impl<H: Clone> Registry<H> {
 
     /// The connector's own handle: known as `name` in place of an earlier one, and the default
     /// unless the application chose one itself.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for register()"))]
     pub(crate) fn register(&self, name: &str, handle: H) {
         let old = self.write(|state| {
             let registered = state.registered.replace(handle.clone());

@@ -28,7 +28,7 @@ use super::{Ack, headers, subject};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The largest payload with its headers, in bytes: the default of a nats-server.
-const MAX_PAYLOAD: usize = 1024 * 1024;
+pub(crate) const MAX_PAYLOAD: usize = 1024 * 1024;
 
 /// The in-process driver. Clones share one broker: they see each other's messages.
 #[derive(Clone)]

@@ -1,0 +1,295 @@
+//! One NATS connection and all that stands on it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::deadline::after;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pubsub::{PubSub, Tasks, memory, nats};
+use crate::serializer::Serializer;
+use crate::settings::Settings;
+
+mod auth;
+pub(crate) mod capabilities;
+mod dial;
+mod global;
+mod health;
+pub(crate) mod leave;
+pub(crate) mod link;
+mod reconnect;
+mod requests;
+pub(crate) mod status;
+mod tls;
+
+pub use capabilities::{Capabilities, Feature};
+pub use global::{Register, global, register, register_with};
+pub use health::Health;
+pub use status::State;
+
+pub(crate) use global::live;
+pub(crate) use link::Link;
+
+/// One NATS connection and all that stands on it. Cheap to clone; the connection ends with
+/// [`drain`](Self::drain), or unordered when the last clone is dropped.
+#[derive(Clone)]
+pub struct Connector(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    back_end: BackEnd,
+    pubsub: PubSub,
+    tasks: Arc<Tasks>,
+    drained: tokio::sync::OnceCell<DrainReport>,
+}
+
+enum BackEnd {
+    Nats(Arc<Link>),
+    Memory(memory::MemoryDriver),
+}
+
+/// What a drain came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Handlers that finished while draining.
+    pub handlers_finished: u64,
+    /// Handlers and waiting messages that were given up at the deadline.
+    pub handlers_abandoned: u64,
+    /// A last round trip proved that the server has all that was sent, and every subscription was
+    /// left without loss. Core messages have no acknowledgement beyond that.
+    pub proved: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl DrainReport {
+    /// Nothing was given up and everything is proved sent.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.proved && self.handlers_abandoned == 0
+    }
+}
+
+impl Connector {
+    /// Connects as the settings say. Files that they name are read and checked first.
+    ///
+    /// Ends within `NATS.CONNECT_TIMEOUT` for each server listed. With
+    /// `NATS.RETRY_ON_INITIAL_CONNECT` it returns at once and connects in the background.
+    /// `NATS.SERVER=memory:` gives [`Connector::memory`].
+    ///
+    /// # Errors
+    /// `InvalidSettings` for a bad file; `Unauthorized` or `Unavailable` telling for each server
+    /// tried whether it refused, timed out, did not accept the credentials, failed in TLS or was
+    /// not found by name; `Closed` after the process began to shut down.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, there is no connection.
+    pub async fn connect(settings: &Settings) -> Result<Connector> {
+        if crate::shutdown::is_requested() {
+            return Err(
+                Error::new(ErrorKind::Closed, "the process is shutting down").operation("connect")
+            );
+        }
+        if settings.is_memory() {
+            return Ok(Connector::in_process(settings.clone()));
+        }
+        let link = Link::connect(settings).await.map_err(|error| error.operation("connect"))?;
+        let driver = nats::NatsDriver::new(link.clone());
+        Ok(Connector::build(settings.clone(), BackEnd::Nats(link), driver))
+    }
+
+    /// Connects as file, environment and arguments say: [`Settings::load`].
+    ///
+    /// # Errors
+    /// `InvalidSettings` for what is loaded; else as [`connect`](Self::connect).
+    pub async fn from_settings() -> Result<Connector> {
+        Connector::connect(&Settings::builder().build()?).await
+    }
+
+    /// The same API inside this process, without a network: for tests and first steps. Each call
+    /// makes a broker and buckets of its own.
+    ///
+    /// # Panics
+    /// Never: the settings it is made with are the defaults.
+    #[must_use]
+    pub fn memory() -> Connector {
+        let settings = Settings::builder().set("NATS.SERVER", "memory:").build();
+        Connector::in_process(settings.expect("the default settings are valid"))
+    }
+
+    fn in_process(settings: Settings) -> Connector {
+        let driver = memory::MemoryDriver::new(settings.subscription_capacity());
+        Connector::build(settings, BackEnd::Memory(driver.clone()), driver)
+    }
+
+    fn build(
+        settings: Settings,
+        back_end: BackEnd,
+        driver: impl crate::pubsub::Driver,
+    ) -> Connector {
+        let tasks = Arc::new(Tasks::default());
+        let serializer = Serializer::by_name(settings.serializer()).unwrap_or_default();
+        let pubsub = PubSub::build(
+            driver,
+            settings.request_timeout(),
+            tasks.clone(),
+            settings.topic_prefix(),
+            serializer,
+        );
+        let drained = tokio::sync::OnceCell::new();
+        let connector = Connector(Arc::new(Inner { settings, back_end, pubsub, tasks, drained }));
+        global::note(&connector);
+        connector
+    }
+
+    /// The settings that it was made with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Pub/sub on this connection, with the prefix and serializer of the settings.
+    #[must_use]
+    pub fn pubsub(&self) -> PubSub {
+        self.0.pubsub.clone()
+    }
+
+    /// The raw client, for what this library does not cover.
+    ///
+    /// # Errors
+    /// `Unsupported` in process.
+    pub fn client(&self) -> Result<async_nats::Client> {
+        Ok(self.link()?.client().clone())
+    }
+
+    /// The raw JetStream context, with the domain or API prefix of the settings.
+    ///
+    /// # Errors
+    /// `Unsupported` in process.
+    pub fn jetstream(&self) -> Result<async_nats::jetstream::Context> {
+        Ok(self.link()?.jetstream().clone())
+    }
+
+    /// What the connected server can do; asked once per connection, so again after a reconnect.
+    /// Limited by `NATS.REQUEST_TIMEOUT`.
+    ///
+    /// # Errors
+    /// `Unavailable` while disconnected, `Timeout`, `Closed`.
+    pub async fn capabilities(&self) -> Result<Arc<Capabilities>> {
+        match &self.0.back_end {
+            BackEnd::Nats(link) => link.capabilities(self.deadline()).await,
+            BackEnd::Memory(_) => Ok(Arc::new(Capabilities::memory())),
+        }
+    }
+
+    /// The connection's state, as it is known now, without asking the server.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match &self.0.back_end {
+            BackEnd::Nats(link) => link.state(),
+            BackEnd::Memory(_) if self.0.drained.initialized() => State::Closed,
+            BackEnd::Memory(_) => State::Connected,
+        }
+    }
+
+    /// How the connection is doing, with a round trip for the answer, limited to 2 s or
+    /// `NATS.REQUEST_TIMEOUT`, whichever is less.
+    pub async fn health(&self) -> Health {
+        match &self.0.back_end {
+            BackEnd::Nats(link) => {
+                let limit = self.0.settings.request_timeout().min(Duration::from_secs(2));
+                link.health(after(limit)).await
+            }
+            BackEnd::Memory(driver) => Health {
+                state: self.state(),
+                server: Some("memory:".to_owned()),
+                round_trip: (self.state() == State::Connected).then_some(Duration::ZERO),
+                reconnects: 0,
+                last_error: None,
+                dropped_messages: driver.dropped(),
+                jetstream: Some(false),
+            },
+        }
+    }
+
+    /// Drains and closes: subscriptions take what is under way and no more, running handlers
+    /// finish and what they publish and store still goes out, a round trip proves that the server
+    /// has it, the connection closes. At `NATS.DRAIN_TIMEOUT` what still runs is given up.
+    ///
+    /// Called again it gives the same report. Afterwards every call fails with `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, the drain stops; called again, it starts over with what is left.
+    pub async fn drain(&self) -> DrainReport {
+        self.0.drained.get_or_init(|| self.drain_once()).await.clone()
+    }
+
+    async fn drain_once(&self) -> DrainReport {
+        let begun = Instant::now();
+        let deadline = after(self.0.settings.drain_timeout());
+        let handlers = match &self.0.back_end {
+            BackEnd::Nats(link) => {
+                link.status().drain();
+                self.0.tasks.drain(deadline).await
+            }
+            BackEnd::Memory(_) => self.0.tasks.drain(deadline).await,
+        };
+        let mut proved = handlers.doubtful == 0;
+        match &self.0.back_end {
+            BackEnd::Nats(link) => {
+                // Also after the deadline a connected server gets a moment to answer.
+                let last = deadline.max(after(Duration::from_millis(500)));
+                if let Err(error) = link.barrier(last).await {
+                    proved = false;
+                    tracing::warn!(%error, "nothing proves that the server has all messages");
+                }
+                link.close(last).await;
+            }
+            BackEnd::Memory(driver) => driver.close(),
+        }
+        DrainReport {
+            handlers_finished: handlers.finished,
+            handlers_abandoned: handlers.abandoned,
+            proved,
+            elapsed: begun.elapsed(),
+        }
+    }
+
+    fn link(&self) -> Result<&Arc<Link>> {
+        match &self.0.back_end {
+            BackEnd::Nats(link) => Ok(link),
+            BackEnd::Memory(_) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "a connector in process has no NATS client; set NATS.SERVER to a server",
+            )),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        after(self.0.settings.request_timeout())
+    }
+
+    /// For tests of the drain's fallback only.
+    #[doc(hidden)]
+    pub async fn estimate_leaving(&self) -> Result<()> {
+        self.link()?.estimate_leaving().await;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("domain", &self.0.settings.domain_name())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The full name of a setting in its domain, for example `NATS.TLS_CA`.
+pub(crate) fn key_name(settings: &Settings, name: &str) -> String {
+    format!("{}.{name}", settings.domain_name())
+}

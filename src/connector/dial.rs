@@ -1,0 +1,308 @@
+//! The first connect: one server after the other, each within its own time, and an error that
+//! tells for each what went wrong.
+
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use rand::seq::SliceRandom;
+use tokio::time::timeout;
+
+use super::auth;
+use super::key_name;
+use super::reconnect::{Next, Reconnect};
+use super::requests::Requests;
+use super::status::{Denied, RateLimit, Status};
+use crate::error::{Error, ErrorKind, Result};
+use crate::settings::Settings;
+
+/// What the callbacks of one connection share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) status: Arc<Status>,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) reconnect: Arc<Reconnect>,
+}
+
+/// Connects to the first server that answers.
+pub(crate) async fn dial(shared: &Shared, on_event: OnEvent) -> Result<Client> {
+    let settings = &shared.settings;
+    let mut servers = settings.servers().to_vec();
+    if settings.retry_on_initial_connect() {
+        return options(shared, on_event)
+            .retry_on_initial_connect()
+            .connect(servers)
+            .await
+            .map_err(|error| failed(shared, &[("all servers".into(), Failure::of(&error))]));
+    }
+    if settings.randomize() {
+        servers.shuffle(&mut rand::rng());
+    }
+    let mut failures = Vec::new();
+    for server in servers {
+        let attempt = options(shared, on_event.clone()).connect(server.as_str());
+        let failure = match timeout(settings.connect_timeout(), attempt).await {
+            Ok(Ok(client)) => {
+                shared.reconnect.connected_to(&server);
+                know_all_servers(shared, &client).await?;
+                return Ok(client);
+            }
+            Ok(Err(error)) => Failure::of(&error),
+            Err(_) => Failure::TimedOut(settings.connect_timeout()),
+        };
+        tracing::debug!(%server, %failure, "cannot connect");
+        failures.push((server, failure));
+    }
+    Err(failed(shared, &failures))
+}
+
+/// Adds the servers that the settings list to those that the first one told.
+async fn know_all_servers(shared: &Shared, client: &Client) -> Result<()> {
+    let settings = &shared.settings;
+    if settings.servers().len() < 2 {
+        return Ok(());
+    }
+    let set = async {
+        let mut pool: Vec<_> =
+            settings.servers().iter().filter_map(|server| server.parse().ok()).collect();
+        for known in client.server_pool().await.map_err(|error| error.to_string())? {
+            if !pool.contains(&known.addr) {
+                pool.push(known.addr);
+            }
+        }
+        client.set_server_pool(pool.as_slice()).await.map_err(|error| error.to_string())
+    };
+    match timeout(settings.connect_timeout(), set).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Error::new(ErrorKind::InvalidSettings, error)
+            .with("setting", key_name(settings, "SERVER"))),
+        Err(_) => Err(Error::new(ErrorKind::Timeout, "the new connection does not respond")),
+    }
+}
+
+/// Called with each event of the connection, in order.
+pub(crate) type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
+
+fn options(shared: &Shared, on_event: OnEvent) -> ConnectOptions {
+    let settings = &shared.settings;
+    let proving = shared.clone();
+    let choosing = shared.clone();
+    let limit = Arc::new(RateLimit::new(Duration::from_secs(10)));
+    let listening = shared.clone();
+    let mut options = ConnectOptions::with_auth_callback(move |nonce| {
+        let shared = proving.clone();
+        async move {
+            if shared.status.is_closed() {
+                return Err(async_nats::AuthError::new("the connector is closed"));
+            }
+            auth::prove(&shared.settings, &nonce).await.map_err(|error| {
+                shared.status.set_last_error(error.to_string());
+                async_nats::AuthError::new(error)
+            })
+        }
+    })
+    .connection_timeout(settings.connect_timeout())
+    .request_timeout(Some(settings.request_timeout()))
+    .ping_interval(settings.ping_interval())
+    .subscription_capacity(settings.subscription_capacity())
+    .max_reconnects(shared.reconnect.client_limit(settings.servers().len()))
+    .reconnect_delay_callback(|_| Duration::ZERO)
+    .reconnect_to_server_callback(move |pool, info| {
+        let reconnect = choosing.reconnect.clone();
+        let next = reconnect.next(&pool, &info);
+        async move {
+            match next {
+                Next::Try(server) => Some(server),
+                Next::Never => std::future::pending().await,
+            }
+        }
+    })
+    .event_callback(move |event| {
+        note(&listening, &limit, &event);
+        on_event(&event);
+        std::future::ready(())
+    });
+    if !settings.randomize() {
+        options = options.retain_servers_order();
+    }
+    if let Some(name) = settings.name() {
+        options = options.name(name);
+    }
+    if let Some(prefix) = settings.inbox_prefix() {
+        options = options.custom_inbox_prefix(prefix);
+    }
+    let tls = settings.tls();
+    options = options.require_tls(tls.required);
+    if tls.first {
+        options = options.tls_first();
+    }
+    if let Some(ca) = &tls.ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
+        options = options.add_client_certificate(cert.clone(), key.clone());
+    }
+    options
+}
+
+/// Turns the client's events into log lines, counters and the record of refused subjects.
+fn note(shared: &Shared, limit: &RateLimit, event: &Event) {
+    use std::sync::atomic::Ordering::Relaxed;
+    let status = &shared.status;
+    match event {
+        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Disconnected => {
+            status.disconnects.fetch_add(1, Relaxed);
+            if !status.is_draining() {
+                tracing::warn!("connection to NATS lost, reconnecting");
+            }
+            shared.requests.fail(None, |subject| {
+                Error::new(
+                    ErrorKind::Unavailable,
+                    "the connection was lost while waiting; the call may have had its effect",
+                )
+                .with("subject", subject.as_str())
+            });
+        }
+        Event::SlowConsumer(_) => {
+            status.dropped.fetch_add(1, Relaxed);
+            if let Some(held_back) = limit.pass() {
+                tracing::warn!(
+                    held_back,
+                    "slow consumer: messages are dropped; make handlers faster, add \
+                     .concurrency(n), or raise NATS.SUBSCRIPTION_CAPACITY"
+                );
+            }
+        }
+        Event::ServerError(error) => {
+            status.server_errors.fetch_add(1, Relaxed);
+            let text = match error {
+                ServerError::Other(text) => text.clone(),
+                other => other.to_string(),
+            };
+            if let Some(denied) = Denied::parse(&text) {
+                if denied.publish {
+                    shared.requests.fail(Some(&denied.subject), |_| denied.error());
+                }
+                status.deny(denied);
+            }
+            status.set_last_error(text.as_str());
+            if let Some(held_back) = limit.pass() {
+                tracing::warn!(held_back, error = %text, "the server reports an error");
+            }
+        }
+        Event::ClientError(error) => {
+            status.set_last_error(error.to_string());
+            if let Some(held_back) = limit.pass() {
+                tracing::warn!(held_back, %error, "the connection reports an error");
+            }
+        }
+        Event::LameDuckMode => tracing::info!("the server shuts down soon, moving to another one"),
+        Event::Closed => status.end(),
+        Event::Draining => {}
+    }
+    status.touch();
+}
+
+/// Why one server could not be connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    Refused,
+    TimedOut(Duration),
+    Unauthorized(String),
+    Tls(String),
+    Lookup(String),
+    Other(String),
+}
+
+impl Failure {
+    pub(crate) fn of(error: &async_nats::ConnectError) -> Failure {
+        let cause = || error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        match error.kind() {
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                Failure::Unauthorized(cause())
+            }
+            ConnectErrorKind::TimedOut => Failure::TimedOut(Duration::ZERO),
+            ConnectErrorKind::Tls => Failure::Tls(cause()),
+            ConnectErrorKind::Dns => Failure::Lookup(cause()),
+            _ => {
+                let mut source = error.source();
+                while let Some(error) = source {
+                    if error.is::<async_nats::rustls::Error>() {
+                        return Failure::Tls(error.to_string());
+                    }
+                    if let Some(io) = error.downcast_ref::<io::Error>() {
+                        let inner = io.get_ref().and_then(|e| e.downcast_ref());
+                        match (io.kind(), inner) {
+                            (_, Some::<&async_nats::rustls::Error>(tls)) => {
+                                return Failure::Tls(tls.to_string());
+                            }
+                            (io::ErrorKind::ConnectionRefused, _) => return Failure::Refused,
+                            _ => {}
+                        }
+                    }
+                    source = error.source();
+                }
+                Failure::Other(cause())
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Refused => f.write_str("connection refused"),
+            Failure::TimedOut(after) if after.is_zero() => f.write_str("timed out"),
+            Failure::TimedOut(after) => {
+                write!(f, "timed out after {}", humantime::format_duration(*after))
+            }
+            Failure::Unauthorized(why) => write!(f, "unauthorized ({why})"),
+            Failure::Tls(why) => write!(f, "TLS failed ({why})"),
+            Failure::Lookup(why) => write!(f, "name lookup failed ({why})"),
+            Failure::Other(why) => f.write_str(why),
+        }
+    }
+}
+
+/// The error of a first connect, with one piece of advice for the worst failure.
+fn failed(shared: &Shared, failures: &[(String, Failure)]) -> Error {
+    let settings = &shared.settings;
+    let any = |test: fn(&Failure) -> bool| failures.iter().any(|(_, failure)| test(failure));
+    let setting = |names: &[&str]| {
+        names.iter().map(|name| key_name(settings, name)).collect::<Vec<_>>().join(", ")
+    };
+    let (kind, advice) = if any(|f| matches!(f, Failure::Unauthorized(_))) {
+        let names = setting(&["CREDENTIALS", "NKEY_FILE", "TOKEN", "USERNAME"]);
+        (ErrorKind::Unauthorized, format!("check the credentials ({names})"))
+    } else if any(|f| matches!(f, Failure::Tls(_))) {
+        let names = setting(&["TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_REQUIRED"]);
+        (ErrorKind::Unavailable, format!("check the certificates and {names}"))
+    } else if any(|f| matches!(f, Failure::Lookup(_))) {
+        (ErrorKind::Unavailable, format!("check the host names in {}", setting(&["SERVER"])))
+    } else if any(|f| matches!(f, Failure::TimedOut(_))) {
+        let hint = if settings.tls().first {
+            format!("whether the server expects TLS first ({})", setting(&["TLS_FIRST"]))
+        } else {
+            format!(
+                "the network, {}, and {} if the server expects TLS first",
+                setting(&["CONNECT_TIMEOUT"]),
+                setting(&["TLS_FIRST"])
+            )
+        };
+        (ErrorKind::Unavailable, format!("check {hint}"))
+    } else {
+        let names = setting(&["SERVER"]);
+        (ErrorKind::Unavailable, format!("start nats-server there or check {names}"))
+    };
+    let mut message = String::from("cannot connect: ");
+    for (i, (server, failure)) in failures.iter().enumerate() {
+        let _ = write!(message, "{}{server}: {failure}", if i == 0 { "" } else { "; " });
+    }
+    let _ = write!(message, "; {advice}");
+    Error::new(kind, message)
+}

@@ -1,0 +1,127 @@
+//! The connector behind the free functions, and the list of all that live.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::{Connector, Inner, State};
+use crate::error::{Error, ErrorKind, Result};
+use crate::settings::Settings;
+use crate::{pubsub, shutdown};
+
+/// Serializes registering; the slot itself is read without it.
+static REGISTERING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+static GLOBAL: Mutex<Option<Connector>> = Mutex::new(None);
+static LIVE: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
+
+/// Connects as file, environment and arguments say, and makes this connector the default for the
+/// free functions of [`pubsub`](crate::pubsub) and [`kv`](crate::kv).
+///
+/// Idempotent: while connected it gives the same connector. After the connector closed for good it
+/// connects anew and the free functions follow. A default driver that the application set itself
+/// is not replaced. [`shutdown::wait`](crate::shutdown::wait) drains it;
+/// without that (or [`with_signals`](Register::with_signals)) a signal ends the process undrained.
+///
+/// # Errors
+/// As [`Connector::connect`] and [`Settings::load`]; `Closed` after a shutdown began.
+pub fn register() -> Register {
+    Register { settings: None, signals: false }
+}
+
+/// As [`register`], with settings made in code.
+///
+/// # Errors
+/// As [`register`]; `InvalidInput` when connected with other settings.
+pub fn register_with(settings: Settings) -> Register {
+    Register { settings: Some(settings), signals: false }
+}
+
+/// A registration, run by `.await`.
+#[must_use = "nothing is registered unless this is awaited"]
+#[derive(Debug)]
+pub struct Register {
+    settings: Option<Settings>,
+    signals: bool,
+}
+
+impl Register {
+    /// Also installs the signal listener, for applications that never call
+    /// [`shutdown::wait`](crate::shutdown::wait): SIGINT or SIGTERM then drains and ends the
+    /// process with the report's exit code.
+    pub fn with_signals(mut self) -> Self {
+        self.signals = true;
+        self
+    }
+
+    async fn run(self) -> Result<Connector> {
+        let _one_at_a_time = REGISTERING.lock().await;
+        let settings = match self.settings {
+            Some(settings) => settings,
+            None => Settings::builder().build()?,
+        };
+        if let Some(connector) = global()
+            && connector.state() != State::Closed
+        {
+            if *connector.settings() != settings {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    "connected with other settings; drain that connector first, or make a second \
+                     one with Connector::connect",
+                ));
+            }
+            return Ok(connector);
+        }
+        let connector = Connector::connect(&settings).await?;
+        pubsub::register(connector.pubsub());
+        let old = lock(&GLOBAL).replace(connector.clone());
+        drop(old);
+        if self.signals {
+            shutdown::install_signals()?;
+        }
+        Ok(connector)
+    }
+}
+
+impl IntoFuture for Register {
+    type Output = Result<Connector>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Connector>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.run().await.map_err(|error| error.operation("register")) })
+    }
+}
+
+/// The registered connector, if there is one.
+#[must_use]
+pub fn global() -> Option<Connector> {
+    lock(&GLOBAL).clone()
+}
+
+/// Remembers a connector for the drain at shutdown.
+pub(super) fn note(connector: &Connector) {
+    let mut live = lock(&LIVE);
+    live.retain(|known| known.strong_count() > 0);
+    live.push(Arc::downgrade(&connector.0));
+}
+
+/// Every connector that lives, global or not.
+pub(crate) fn live() -> Vec<Connector> {
+    lock(&LIVE).iter().filter_map(Weak::upgrade).map(Connector).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Connecting => "connecting",
+            State::Connected => "connected",
+            State::Disconnected => "disconnected",
+            State::Draining => "draining",
+            State::Closed => "closed",
+        })
+    }
+}

@@ -1,0 +1,421 @@
+//! One NATS connection as the drivers use it: gates, requests, round trips, capabilities.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use async_nats::client::traits::Publisher as _;
+use async_nats::connection::State as Wire;
+use async_nats::message::OutboundMessage;
+use async_nats::{Client, Event, HeaderMap, Message, PublishErrorKind, Subject, jetstream};
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use super::capabilities::{ApiInfo, Capabilities};
+use super::dial::{self, Shared};
+use super::health::Health;
+use super::leave::Sources;
+use super::reconnect::Reconnect;
+use super::requests::Requests;
+use super::status::{State, Status};
+use super::tls;
+use crate::deadline::{Deadline, after, within};
+use crate::error::{Error, ErrorKind, Result};
+use crate::settings::{Settings, WhenDisconnected};
+
+/// A connected client with what every driver needs around it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    shared: Shared,
+    client: Client,
+    jetstream: jetstream::Context,
+    api_prefix: String,
+    capabilities: Mutex<Option<(u64, Arc<Capabilities>)>>,
+    /// Whether the connected server takes the exact way to leave a subscription, for the connection
+    /// with this number; see `leave`.
+    pub(super) exact_leave: tokio::sync::Mutex<Option<(u64, bool)>>,
+    pub(super) sources: Sources,
+    inbox_refused: AtomicBool,
+}
+
+impl Link {
+    /// Checks the files that the settings name, connects, and listens for answers.
+    pub(crate) async fn connect(settings: &Settings) -> Result<Arc<Link>> {
+        tls::check_files(settings)?;
+        // Wrong credentials files are told before any server is tried.
+        super::auth::prove(settings, b"check").await?;
+        for warning in settings.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let status = Arc::new(Status::new());
+        let shared = Shared {
+            settings: settings.clone(),
+            reconnect: Arc::new(Reconnect::new(settings, status.clone())),
+            requests: Arc::new(Requests::new(settings.inbox_prefix().unwrap_or("_INBOX"))),
+            status,
+        };
+        // The callbacks begin before there is a link, and must not keep it alive.
+        let slot: Arc<Mutex<Weak<Link>>> = Arc::default();
+        let told = slot.clone();
+        let on_event = Arc::new(move |event: &Event| {
+            let link = told.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+            let Some(link) = link else { return };
+            match event {
+                Event::LameDuckMode => {
+                    tokio::spawn(async move { link.leave_server().await });
+                }
+                Event::ServerError(_) => link.sources.end_refused(&link.shared.status),
+                _ => {}
+            }
+        });
+        let client = dial::dial(&shared, on_event).await?;
+        let jetstream = context(&client, settings);
+        let api_prefix = api_prefix(settings);
+        let link = Arc::new(Link {
+            shared,
+            client,
+            jetstream,
+            api_prefix,
+            capabilities: Mutex::new(None),
+            exact_leave: tokio::sync::Mutex::new(None),
+            sources: Sources::default(),
+            inbox_refused: AtomicBool::new(false),
+        });
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&link);
+        link.listen().await?;
+        Ok(link)
+    }
+
+    /// Subscribes to the inbox of all answers and hands them out until the connection ends.
+    async fn listen(&self) -> Result<()> {
+        let requests = self.shared.requests.clone();
+        let subscribe = self.client.subscribe(requests.inbox());
+        let mut answers = within(self.settings().connect_timeout(), subscribe)
+            .await
+            .map_err(|_| Error::new(ErrorKind::Timeout, "the new connection does not respond"))?
+            .map_err(|error| Error::new(ErrorKind::Other, error.to_string()))?;
+        tokio::spawn(async move {
+            while let Some(message) = answers.next().await {
+                requests.answer(message);
+            }
+            requests.fail(None, |_| closed());
+        });
+        Ok(())
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn jetstream(&self) -> &jetstream::Context {
+        &self.jetstream
+    }
+
+    pub(crate) fn status(&self) -> &Arc<Status> {
+        &self.shared.status
+    }
+
+    /// The full API subject of `call`, for example `STREAM.INFO.KV_users`.
+    pub(crate) fn js_subject(&self, call: &str) -> Subject {
+        format!("{}.{call}", self.api_prefix).into()
+    }
+
+    /// What goes before a stream's own subjects when a domain or an API prefix is set, as the KV
+    /// clients do (ADR-8, ADR-19).
+    pub(crate) fn js_put_prefix(&self) -> Option<&str> {
+        (self.api_prefix != DEFAULT_API).then_some(self.api_prefix.as_str())
+    }
+
+    pub(crate) fn state(&self) -> State {
+        let status = &self.shared.status;
+        match self.client.connection_state() {
+            _ if status.is_closed() => State::Closed,
+            _ if status.is_draining() => State::Draining,
+            Wire::Pending => State::Connecting,
+            Wire::Connected => State::Connected,
+            Wire::Disconnected => State::Disconnected,
+        }
+    }
+
+    /// The gate before every call: open when connected; while disconnected it fails, or waits until
+    /// the deadline, as `NATS.WHEN_DISCONNECTED` says.
+    pub(crate) async fn ready(&self, deadline: impl Into<Deadline>) -> Result<()> {
+        if self.shared.status.is_closed() {
+            return Err(closed());
+        }
+        if self.client.connection_state() == Wire::Connected {
+            return Ok(());
+        }
+        self.wait_connected(deadline.into()).await
+    }
+
+    #[cold]
+    async fn wait_connected(&self, deadline: Deadline) -> Result<()> {
+        let connecting = self.client.connection_state() == Wire::Pending;
+        if !connecting && self.settings().when_disconnected() == WhenDisconnected::Fail {
+            return Err(self.unavailable());
+        }
+        let mut changes = self.shared.status.changes();
+        let connected = async {
+            loop {
+                if self.shared.status.is_closed() {
+                    return Err(closed());
+                }
+                if self.client.connection_state() == Wire::Connected {
+                    return Ok(());
+                }
+                // Events can be lost in a flood; the state cannot.
+                let _ = tokio::time::timeout(Duration::from_millis(100), changes.changed()).await;
+            }
+        };
+        within(deadline, connected).await.unwrap_or_else(|_| Err(self.unavailable()))
+    }
+
+    fn unavailable(&self) -> Error {
+        let error = Error::new(
+            ErrorKind::Unavailable,
+            "not connected to NATS, reconnecting; try again later, or set \
+             NATS.WHEN_DISCONNECTED=wait to wait until the deadline",
+        );
+        match self.shared.status.last_error() {
+            Some(last) => error.with("last_error", last),
+            None => error,
+        }
+    }
+
+    /// Hands a message to the connection.
+    pub(crate) async fn publish(
+        &self,
+        message: OutboundMessage,
+        deadline: impl Into<Deadline>,
+    ) -> Result<()> {
+        let deadline = deadline.into();
+        self.ready(deadline).await?;
+        match within(deadline, self.client.publish_message(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.publish_error(&error)),
+            Err(_) => Err(self.congested()),
+        }
+    }
+
+    #[cold]
+    fn publish_error(&self, error: &async_nats::PublishError) -> Error {
+        match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => {
+                too_large(self.client.max_payload()).with_source(error.to_string())
+            }
+            PublishErrorKind::InvalidSubject => {
+                Error::new(ErrorKind::InvalidInput, "the subject is not valid")
+            }
+            // The client's task has ended: it will not come back.
+            PublishErrorKind::Send => {
+                self.shared.status.close();
+                closed()
+            }
+        }
+    }
+
+    fn congested(&self) -> Error {
+        if self.client.connection_state() == Wire::Connected {
+            Error::new(ErrorKind::Timeout, "the connection takes no more until the deadline")
+        } else {
+            self.unavailable()
+        }
+    }
+
+    /// Sends a request and waits for its first answer.
+    pub(crate) async fn request(
+        &self,
+        subject: Subject,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Message> {
+        if self.inbox_refused.load(Ordering::Relaxed) {
+            return Err(self.inbox_error());
+        }
+        let (mut pending, reply) = self.shared.requests.register(subject.clone());
+        let message = OutboundMessage { subject, reply: Some(reply), payload, headers };
+        let subject = message.subject.clone();
+        self.publish(message, deadline).await?;
+        match within(deadline, pending.answer()).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.no_answer().with("subject", subject.as_str())),
+        }
+    }
+
+    /// Why nothing came until the deadline.
+    #[cold]
+    fn no_answer(&self) -> Error {
+        let inbox = self.shared.requests.inbox();
+        if self.shared.status.take_denied(|d| !d.publish && d.subject == inbox).is_some() {
+            self.inbox_refused.store(true, Ordering::Relaxed);
+            return self.inbox_error();
+        }
+        match self.state() {
+            State::Closed => closed(),
+            State::Connected | State::Draining => Error::new(
+                ErrorKind::Timeout,
+                "no answer within the deadline; the call may have had its effect",
+            ),
+            State::Connecting | State::Disconnected => self.unavailable(),
+        }
+    }
+
+    fn inbox_error(&self) -> Error {
+        Error::new(
+            ErrorKind::Unauthorized,
+            "subscribing to the inbox is not permitted, so no answer can arrive; permit it or set \
+             NATS.INBOX_PREFIX to one that is",
+        )
+        .with("subject", self.shared.requests.inbox())
+    }
+
+    /// A round trip: when it is done, the server has processed all that was sent before. A refusal
+    /// of its own subject proves it as well, so it works for users that may publish little.
+    pub(crate) async fn barrier(&self, deadline: Instant) -> Result<()> {
+        let subject = self.shared.requests.nobody();
+        match self.request(subject.clone(), None, Bytes::new(), deadline).await {
+            Err(error) if error.is_no_responders() => Ok(()),
+            Err(error)
+                if error.kind() == ErrorKind::Unauthorized
+                    && error.context("subject") == Some(subject.as_str()) =>
+            {
+                self.shared.status.take_denied(|denied| denied.subject == subject.as_str());
+                Ok(())
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// What the connected server can do; asked once per connection.
+    pub(crate) async fn capabilities(&self, deadline: Instant) -> Result<Arc<Capabilities>> {
+        self.ready(deadline).await?;
+        let connection = self.connects();
+        let known = self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((of, capabilities)) = known
+            && of == connection
+        {
+            return Ok(capabilities);
+        }
+        let answer = self.request(self.js_subject("INFO"), None, Bytes::new(), deadline).await;
+        let info = match answer {
+            Ok(answer) => serde_json::from_slice::<ApiInfo>(&answer.payload)
+                .ok()
+                .filter(|info| info.error.is_none()),
+            // No JetStream here, or none for this user.
+            Err(error) if error.is_no_responders() || error.kind() == ErrorKind::Unauthorized => {
+                None
+            }
+            Err(error) => return Err(error.operation("read capabilities")),
+        };
+        let server = self.client.server_info();
+        let capabilities =
+            Arc::new(Capabilities::new(&server.version, info.as_ref(), self.client.max_payload()));
+        *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((connection, capabilities.clone()));
+        Ok(capabilities)
+    }
+
+    pub(crate) async fn health(&self, deadline: Instant) -> Health {
+        let begun = Instant::now();
+        let round_trip = match self.state() {
+            State::Connected | State::Draining => {
+                self.barrier(deadline).await.ok().map(|()| begun.elapsed())
+            }
+            State::Connecting | State::Disconnected | State::Closed => None,
+        };
+        let jetstream = match round_trip {
+            Some(_) => self.capabilities(deadline).await.ok().map(|can| can.jetstream()),
+            None => None,
+        };
+        Health {
+            state: self.state(),
+            server: self.shared.reconnect.current(),
+            round_trip,
+            reconnects: self.connects().saturating_sub(1),
+            last_error: self.shared.status.last_error(),
+            dropped_messages: self.shared.status.dropped.load(Ordering::Relaxed),
+            jetstream,
+        }
+    }
+
+    /// How many times this link connected.
+    pub(crate) fn connects(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.shared.requests
+    }
+
+    pub(crate) fn reconnect(&self) -> &Reconnect {
+        &self.shared.reconnect
+    }
+
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Ends the connection: the client's task stops, later calls fail with Closed.
+    pub(crate) async fn close(&self, deadline: Instant) {
+        let mut changes = self.shared.status.changes();
+        let connected = self.client.connection_state() == Wire::Connected;
+        self.shared.status.close();
+        if connected {
+            let end = async {
+                let drained = self.client.drain().await;
+                while drained.is_ok() && !self.shared.status.is_ended() {
+                    if changes.changed().await.is_err() {
+                        break;
+                    }
+                }
+            };
+            // The event that tells the end can be lost in a flood.
+            let _ = within(deadline.min(after(Duration::from_secs(2))), end).await;
+        }
+        self.shared.requests.fail(None, |_| closed());
+    }
+}
+
+const DEFAULT_API: &str = "$JS.API";
+
+fn api_prefix(settings: &Settings) -> String {
+    match (settings.jetstream_prefix(), settings.jetstream_domain()) {
+        (Some(prefix), _) => prefix.trim_end_matches('.').to_owned(),
+        (None, Some(domain)) => format!("$JS.{domain}.API"),
+        (None, None) => DEFAULT_API.to_owned(),
+    }
+}
+
+fn context(client: &Client, settings: &Settings) -> jetstream::Context {
+    let builder = jetstream::ContextBuilder::new();
+    let timeout = settings.request_timeout();
+    match (settings.jetstream_prefix(), settings.jetstream_domain()) {
+        (Some(prefix), _) => builder.api_prefix(prefix).timeout(timeout).build(client.clone()),
+        (None, Some(domain)) => builder.domain(domain).timeout(timeout).build(client.clone()),
+        (None, None) => builder.timeout(timeout).build(client.clone()),
+    }
+}
+
+/// The error of every call after the end.
+pub(crate) fn closed() -> Error {
+    Error::new(
+        ErrorKind::Closed,
+        "the connector is closed; connect anew, or call nats_connector::register() again unless \
+         the process shuts down",
+    )
+}
+
+/// The error of a payload above the server's limit.
+pub(crate) fn too_large(limit: usize) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!("payload and headers exceed the server's max_payload of {limit} bytes"),
+    )
+}

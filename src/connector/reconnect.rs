@@ -1,0 +1,160 @@
+//! Which server to try next, when, and when to give up.
+//!
+//! The client asks before every attempt. A round goes through all known servers; rounds after the
+//! first wait `RECONNECT_WAIT` with jitter. `MAX_RECONNECT` counts attempts in a row for each server
+//! that the settings list. The first connect is neither delayed nor counted.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::{ReconnectToServer, Server, ServerAddr, ServerInfo};
+use rand::seq::SliceRandom;
+
+use super::status::Status;
+use crate::settings::{MaxReconnect, Settings};
+
+/// The jitter before the first attempt after a loss, so that a fleet does not come back as one.
+const FIRST_JITTER: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+pub(crate) struct Reconnect {
+    /// Attempts of one outage; `None` without limit.
+    budget: Option<usize>,
+    wait: Duration,
+    randomize: bool,
+    status: Arc<Status>,
+    outage: Mutex<Outage>,
+}
+
+/// The attempts since the connection was lost.
+#[derive(Debug, Default)]
+struct Outage {
+    /// The connection that was lost: server and client id; empty before the first connect.
+    lost: Option<(String, u64)>,
+    attempts: usize,
+    round: Vec<ServerAddr>,
+    rounds: usize,
+    /// The last server tried: when connected, the current one.
+    last: Option<ServerAddr>,
+    /// A server that asked its clients to leave.
+    avoid: Option<ServerAddr>,
+}
+
+impl Reconnect {
+    pub(crate) fn new(settings: &Settings, status: Arc<Status>) -> Self {
+        let listed = settings.servers().len();
+        let budget = match settings.max_reconnect() {
+            MaxReconnect::Never => Some(0),
+            MaxReconnect::Attempts(n) => Some((n as usize).saturating_mul(listed)),
+            MaxReconnect::Unlimited => None,
+        };
+        Reconnect {
+            budget,
+            wait: settings.reconnect_wait(),
+            randomize: settings.randomize(),
+            status,
+            outage: Mutex::default(),
+        }
+    }
+
+    /// The client's own limit: above ours, so that ours decides, and finite, so that its task ends
+    /// after we gave up.
+    pub(crate) fn client_limit(&self, listed: usize) -> Option<usize> {
+        self.budget.map(|budget| budget.saturating_add(listed))
+    }
+
+    /// The server of the first connect.
+    pub(crate) fn connected_to(&self, server: &str) {
+        self.lock().last = server.parse().ok();
+    }
+
+    /// Prefers other servers than the current one in the next outage.
+    pub(crate) fn avoid_current(&self) {
+        let mut outage = self.lock();
+        outage.avoid = outage.last.clone();
+    }
+
+    /// The current server's address, when it is known.
+    pub(crate) fn current(&self) -> Option<String> {
+        self.lock().last.as_ref().map(|server| server.as_url_str().to_owned())
+    }
+
+    /// What to do after the connection that `info` describes was lost.
+    pub(crate) fn next(&self, pool: &[Server], info: &ServerInfo) -> Next {
+        if self.status.is_closed() {
+            return self.stop(pool);
+        }
+        let first_connect = info.server_id.is_empty();
+        let lost = (info.server_id.clone(), info.client_id);
+        let mut outage = self.lock();
+        if outage.lost.as_ref() != Some(&lost) {
+            let (avoid, last) = (outage.avoid.take(), outage.last.take());
+            *outage = Outage { lost: Some(lost), avoid, last, ..Outage::default() };
+        }
+        let free = if first_connect { pool.len() } else { 0 };
+        if self.budget.is_some_and(|budget| outage.attempts >= budget.saturating_add(free)) {
+            drop(outage);
+            if self.status.close() {
+                self.status.set_last_error("reconnects are exhausted");
+                tracing::error!(
+                    "reconnects are exhausted, the connector is closed; \
+                     call register() or connect() again, or raise NATS.MAX_RECONNECT"
+                );
+            }
+            return self.stop(pool);
+        }
+        outage.attempts += 1;
+        let mut delay = Duration::ZERO;
+        if outage.round.is_empty() {
+            outage.rounds += 1;
+            delay = match (outage.rounds, first_connect) {
+                (1, true) => Duration::ZERO,
+                (1, false) => FIRST_JITTER.min(self.wait).mul_f64(rand::random()),
+                _ => self.wait.mul_f64(1.0 + 0.2 * rand::random::<f64>()),
+            };
+            outage.round = self.order(pool, outage.avoid.as_ref());
+        }
+        match outage.round.pop() {
+            Some(addr) => {
+                outage.last = Some(addr.clone());
+                Next::Try(ReconnectToServer { addr, delay: Some(delay) })
+            }
+            None => Next::Never,
+        }
+    }
+
+    /// The servers of one round, the last one first to be tried.
+    fn order(&self, pool: &[Server], avoid: Option<&ServerAddr>) -> Vec<ServerAddr> {
+        let mut round: Vec<ServerAddr> = pool.iter().map(|server| server.addr.clone()).collect();
+        if self.randomize {
+            round.shuffle(&mut rand::rng());
+        }
+        round.sort_by_key(|addr| Some(addr) == avoid);
+        round.reverse();
+        round
+    }
+
+    /// Lets the client run into its own limit; without one it has to wait for its end.
+    fn stop(&self, pool: &[Server]) -> Next {
+        match (self.budget, pool.first()) {
+            (Some(_), Some(server)) => Next::Try(ReconnectToServer {
+                addr: server.addr.clone(),
+                delay: Some(Duration::ZERO),
+            }),
+            _ => Next::Never,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Outage> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Try this server after its delay.
+    Try(ReconnectToServer),
+    /// Nothing, for ever: closed while the client has no limit of its own.
+    Never,
+}

@@ -1,0 +1,153 @@
+//! Request and reply over one inbox: every waiting request is a map entry that leaves with its
+//! future, so requests that time out cost nothing afterwards. (The client's own multiplexer keeps
+//! an entry until an answer comes.)
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use async_nats::{Message, StatusCode, Subject};
+use tokio::sync::oneshot;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The requests that wait for an answer.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    prefix: String,
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, Waiter>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    subject: Subject,
+    answer: oneshot::Sender<Result<Message>>,
+}
+
+/// One request's place in the map; dropping it gives the place up.
+#[derive(Debug)]
+pub(crate) struct Pending<'a> {
+    requests: &'a Requests,
+    token: u64,
+    answer: oneshot::Receiver<Result<Message>>,
+}
+
+impl Requests {
+    /// For answers under `<inbox prefix>.<unique>`.
+    pub(crate) fn new(inbox_prefix: &str) -> Self {
+        let unique = format!("{:016x}", rand::random::<u64>());
+        Requests {
+            prefix: format!("{inbox_prefix}.{unique}"),
+            next: AtomicU64::new(0),
+            waiting: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The subject to subscribe to for all answers.
+    pub(crate) fn inbox(&self) -> String {
+        format!("{}.*", self.prefix)
+    }
+
+    /// A subject of this connection's own that nobody subscribes to, for round trips.
+    pub(crate) fn nobody(&self) -> Subject {
+        format!("{}.b.{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed)).into()
+    }
+
+    /// Makes room for the answer to a request to `subject`.
+    pub(crate) fn register(&self, subject: Subject) -> (Pending<'_>, Subject) {
+        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        self.lock().insert(token, Waiter { subject, answer: sender });
+        let reply = Subject::from(format!("{}.{token}", self.prefix));
+        (Pending { requests: self, token, answer }, reply)
+    }
+
+    /// Hands an answer to the request that waits for it; a late one is dropped.
+    pub(crate) fn answer(&self, message: Message) {
+        let token = message.subject.rsplit('.').next().and_then(|token| token.parse().ok());
+        let waiter = token.and_then(|token: u64| self.lock().remove(&token));
+        if let Some(waiter) = waiter {
+            let answer = match message.status {
+                Some(StatusCode::NO_RESPONDERS) => Err(no_responders(&waiter.subject)),
+                _ => Ok(message),
+            };
+            // The caller may have given up in this moment.
+            let _ = waiter.answer.send(answer);
+        }
+    }
+
+    /// Ends the waiting requests to `subject` (all, without one) with an error.
+    pub(crate) fn fail(&self, subject: Option<&str>, error: impl Fn(&Subject) -> Error) {
+        let mut waiting = self.lock();
+        let tokens: Vec<u64> = waiting
+            .iter()
+            .filter(|(_, waiter)| subject.is_none_or(|subject| waiter.subject.as_str() == subject))
+            .map(|(token, _)| *token)
+            .collect();
+        for token in tokens {
+            if let Some(waiter) = waiting.remove(&token) {
+                let _ = waiter.answer.send(Err(error(&waiter.subject)));
+            }
+        }
+    }
+
+    /// How many requests wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waiter>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn no_responders(subject: &Subject) -> Error {
+    Error::no_responders("nobody serves this subject: no subscriber, or no stream for it")
+        .with("subject", subject.as_str())
+}
+
+impl Pending<'_> {
+    /// Waits for the answer.
+    pub(crate) async fn answer(&mut self) -> Result<Message> {
+        (&mut self.answer).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Closed, "the connection was closed while waiting"))
+        })
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.requests.lock();
+        waiting.remove(&self.token);
+        // A burst of requests must not keep its memory for ever.
+        if waiting.is_empty() && waiting.capacity() > 1024 {
+            waiting.shrink_to(64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_up_requests_leave_nothing() {
+        let requests = Requests::new("_INBOX");
+        let pending: Vec<_> = (0..10_000).map(|_| requests.register("a".into())).collect();
+        assert_eq!(requests.len(), 10_000);
+        drop(pending);
+        assert_eq!(requests.len(), 0);
+        assert!(requests.lock().capacity() <= 1024);
+    }
+
+    #[tokio::test]
+    async fn failing_a_subject_leaves_the_others() {
+        let requests = Requests::new("_INBOX");
+        let (mut a, _) = requests.register("a".into());
+        let (_b, _) = requests.register("b".into());
+        requests.fail(Some("a"), |s| Error::new(ErrorKind::Unauthorized, "").with("s", &**s));
+        assert_eq!(a.answer().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+        assert_eq!(requests.len(), 1);
+    }
+}

@@ -1,0 +1,122 @@
+//! A received message.
+
+use std::fmt;
+
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::PubSub;
+use super::driver::InboundMessage;
+use super::publish::{CONTENT_TYPE, Delivery, Draft, Publish, publish};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A received message. Its payload is shared, not copied; it never prints in `Debug`.
+#[derive(Clone)]
+pub struct Message {
+    raw: InboundMessage,
+    handle: PubSub,
+}
+
+impl Message {
+    pub(super) fn new(raw: InboundMessage, handle: PubSub) -> Self {
+        Message { raw, handle }
+    }
+
+    /// The topic, without the prefix of the handle that received it, so that it can be published
+    /// to again.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        self.raw.subject.strip_prefix(self.handle.prefix()).unwrap_or(&self.raw.subject)
+    }
+
+    /// The full subject.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.raw.subject
+    }
+
+    /// The payload as it came.
+    #[must_use]
+    pub fn payload(&self) -> &Bytes {
+        &self.raw.payload
+    }
+
+    /// The headers, if there are any.
+    #[must_use]
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        self.raw.headers.as_ref()
+    }
+
+    /// The first value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers()?.get(name).map(async_nats::HeaderValue::as_str)
+    }
+
+    /// The full subject that an answer goes to, if the sender waits for one.
+    #[must_use]
+    pub fn reply(&self) -> Option<&Subject> {
+        self.raw.reply.as_ref()
+    }
+
+    /// The handle that received the message: prefix, serializer and driver.
+    #[must_use]
+    pub fn pubsub(&self) -> &PubSub {
+        &self.handle
+    }
+
+    /// The payload as a value, by the serializer that its `Content-Type` header names; without the
+    /// header by the handle's.
+    ///
+    /// # Errors
+    /// `Decode` naming the topic.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        self.handle
+            .serializer()
+            .for_content_type(self.header(CONTENT_TYPE))
+            .and_then(|serializer| serializer.decode(&self.raw.payload))
+            .map_err(|error| error.operation("decode").with("topic", self.raw.subject.as_str()))
+    }
+
+    /// Answers the sender: a publish to the reply subject, without prefix.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the sender waits for no answer; else as
+    /// [`publish`](PubSub::publish).
+    pub fn respond<T: Serialize + ?Sized>(&self, value: &T) -> Publish<impl Delivery + use<T>> {
+        publish(self.answer(|handle| handle.serializer().encode(value)).map(Draft::typed))
+    }
+
+    /// Answers the sender with bytes as they are.
+    ///
+    /// # Errors
+    /// As [`respond`](Self::respond).
+    pub fn respond_bytes<B: Into<Bytes>>(&self, payload: B) -> Publish<impl Delivery + use<B>> {
+        publish(self.answer(|_| Ok(payload.into())))
+    }
+
+    fn answer(&self, payload: impl FnOnce(&PubSub) -> Result<Bytes>) -> Result<Draft> {
+        let Some(reply) = &self.raw.reply else {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the message has no reply subject: it was published, not requested",
+            )
+            .operation("respond")
+            .with("topic", self.raw.subject.as_str()));
+        };
+        let payload = payload(&self.handle)?;
+        Ok(Draft::new(self.handle.clone(), reply.clone(), payload).without_prefix())
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("subject", &self.raw.subject)
+            .field("reply", &self.raw.reply)
+            .field("payload", &format_args!("{} bytes", self.raw.payload.len()))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,164 @@
+//! Publishing that waits until a stream has stored the message, and retries where that is safe.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::time::{Instant, sleep};
+
+use super::publish::Draft;
+use crate::call::{Call, Operation};
+use crate::deadline::after;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A stream's acknowledgement of one published message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ack {
+    /// The stream that stored the message.
+    pub stream: String,
+    /// The message's sequence in that stream.
+    pub sequence: u64,
+    /// The stream had a message with this message id already and stored nothing.
+    pub duplicate: bool,
+}
+
+impl Ack {
+    /// An acknowledgement, as drivers give it.
+    #[must_use]
+    pub fn new(stream: impl Into<String>, sequence: u64, duplicate: bool) -> Self {
+        Ack { stream: stream.into(), sequence, duplicate }
+    }
+}
+
+/// Tries when no stream answers: one may just be electing a leader.
+const TRIES: u32 = 3;
+/// The wait between tries.
+const RETRY_WAIT: Duration = Duration::from_millis(250);
+
+/// Publishing into a stream, made by [`Publish::jetstream`](super::Publish::jetstream).
+#[derive(Debug)]
+pub struct PublishAcked {
+    draft: Result<Draft>,
+    message_id: bool,
+}
+
+impl PublishAcked {
+    pub(super) fn new(draft: Result<Draft>) -> Self {
+        PublishAcked { draft, message_id: false }
+    }
+}
+
+/// Options of an acknowledged publish.
+///
+/// Awaiting it gives the [`Ack`]. Errors beside those of
+/// [`PubSub::publish`](super::PubSub::publish): `Unavailable` with
+/// [`is_no_responders`](Error::is_no_responders) when no stream stores the topic (after 3 tries,
+/// 250 ms apart: nothing was stored), `Conflict` when an expectation does not hold, `Timeout` when
+/// no acknowledgement came (the message may be stored; with a message id the call has retried),
+/// `Unsupported` where driver, server or stream cannot do what is asked.
+impl Call<PublishAcked> {
+    /// Lets the stream drop a message whose id it has seen within its duplicate window (2 minutes
+    /// by default), and lets this call retry after a timeout.
+    pub fn message_id(self, id: impl AsRef<str>) -> Self {
+        self.set("Nats-Msg-Id", id.as_ref()).map_operation(|operation| operation.message_id = true)
+    }
+
+    /// Refuses unless the subject belongs to this stream.
+    pub fn expect_stream(self, stream: impl AsRef<str>) -> Self {
+        self.set("Nats-Expected-Stream", stream.as_ref())
+    }
+
+    /// Refuses unless the stream's last message has this sequence.
+    pub fn expect_last_sequence(self, sequence: u64) -> Self {
+        self.set("Nats-Expected-Last-Sequence", &sequence.to_string())
+    }
+
+    /// Refuses unless the stream's last message had this message id.
+    pub fn expect_last_message_id(self, id: impl AsRef<str>) -> Self {
+        self.set("Nats-Expected-Last-Msg-Id", id.as_ref())
+    }
+
+    /// Refuses unless the subject's last message has this sequence; 0: unless there is none.
+    pub fn expect_last_subject_sequence(self, sequence: u64) -> Self {
+        self.set("Nats-Expected-Last-Subject-Sequence", &sequence.to_string())
+    }
+
+    /// Lets the message expire: whole seconds, a fraction rounds up. Needs nats-server 2.11 and a
+    /// stream that allows it (`allow_msg_ttl`).
+    pub fn ttl(self, ttl: Duration) -> Self {
+        let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+        if seconds == 0 {
+            return self.map_operation(|operation| {
+                operation.refuse("a TTL of zero; leave .ttl() out for a message that stays");
+            });
+        }
+        self.set("Nats-TTL", &seconds.to_string())
+    }
+
+    fn set(self, name: &'static str, value: &str) -> Self {
+        self.map_operation(|operation| {
+            let set = operation.draft.as_mut().map(|draft| draft.set(name, value));
+            if let Ok(Err(error)) = set {
+                operation.draft = Err(error);
+            }
+        })
+    }
+}
+
+impl PublishAcked {
+    fn refuse(&mut self, message: &'static str) {
+        if self.draft.is_ok() {
+            self.draft = Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+    }
+
+    async fn run(self, timeout: Option<Duration>) -> Result<Ack> {
+        let draft = self.draft?;
+        let topic = draft.topic().to_owned();
+        let limit = draft.limit(timeout);
+        let deadline = after(limit);
+        let (handle, message) = draft.message()?;
+        let driver = &handle.core().driver;
+        if !driver.capabilities().acked_publish {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("the {} driver does not acknowledge messages", driver.name()),
+            ));
+        }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            // Only a message id makes a second try after a timeout safe.
+            let try_until =
+                if self.message_id { deadline.min(after(limit / TRIES)) } else { deadline };
+            let error = match driver.publish_acked(message.clone(), try_until).await {
+                Ok(ack) => return Ok(ack),
+                Err(error) => error,
+            };
+            let again = error.is_no_responders()
+                || (self.message_id && error.is_retryable() && !error.is_conflict());
+            if !again || tries == TRIES || Instant::now() + RETRY_WAIT >= deadline {
+                let error = if error.is_no_responders() { no_stream() } else { error };
+                return Err(error.with("topic", topic));
+            }
+            sleep(RETRY_WAIT).await;
+        }
+    }
+}
+
+fn no_stream() -> Error {
+    Error::no_responders(
+        "no stream stores this topic, or it has no leader now, or JetStream is off; create a \
+         stream with this subject",
+    )
+}
+
+impl Operation for PublishAcked {
+    type Output = Result<Ack>;
+
+    fn start(self, timeout: Option<Duration>) -> BoxFuture<'static, Result<Ack>> {
+        Box::pin(async move {
+            self.run(timeout).await.map_err(|error| error.operation("publish to a stream"))
+        })
+    }
+}
