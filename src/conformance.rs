@@ -5,4 +5,5 @@
 //! Every wait has a deadline, and every run uses names of its own, so that suites may run side by
 //! side on one back end. They need a Tokio runtime with time enabled.
 
+pub mod kv;
 pub mod pubsub;

@@ -1,3 +1,278 @@
-//! kv
+//! Key-value: the portable handle [`Kv`] and the functions over the default driver.
+//!
+//! ```
+//! use nats_connector::kv::{BucketConfig, Kv};
+//! use std::time::Duration;
+//!
+//! # async fn example() -> nats_connector::Result<()> {
+//! let kv = Kv::memory(); // or the functions of this module, after nats_connector::register()
+//!
+//! let revision = kv.set("user:1", &"Ada").await?;
+//! let name: Option<String> = kv.get("user:1").await?;
+//! assert_eq!(name.as_deref(), Some("Ada"));
+//!
+//! // Only if it is there: a missing key stays missing.
+//! assert!(kv.replace("user:1", &"Grace").await?.is_some_and(|new| new > revision));
+//! assert_eq!(kv.replace("user:2", &"Alan").await?, None);
+//!
+//! // Another bucket, made at the first write or with settings of its own.
+//! let hour = Duration::from_secs(3600);
+//! let sessions = kv.create_bucket(BucketConfig::new("sessions").ttl(hour)).await?;
+//! sessions.set_raw("session:abc", "token").await?;
+//! assert!(kv.bucket("sessions").exists("session:abc").await?);
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+//! ```
+//!
+//! A miss is `Ok(None)`; an outage is an error, never a miss. Empty values and JSON `null` are
+//! values. Reads of a bucket that does not exist are misses and create nothing; writes create it.
+
+mod calls;
+mod config;
+pub mod driver;
+mod facade;
 mod key;
+mod memory;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use calls::{CreateBucket, Delete, Exists, Get, GetCapabilities, GetRaw, Replace, Set};
+pub use config::{BucketConfig, Storage};
+pub use driver::{Capabilities, Driver};
+pub use facade::{
+    add_driver, bucket, create_bucket, default_driver, delete, driver, drivers, exists, get,
+    get_raw, replace, set, set_default_driver, set_raw,
+};
 pub use key::{Key, KeyCodec, MAX_KEY_LEN};
+pub use memory::MemoryDriver;
+
+use crate::call::Call;
+use crate::error::Result;
+use crate::registry::not_registered;
+use crate::serializer::Serializer;
+
+/// A handle on one bucket of a key-value store. Cheap to clone.
+///
+/// It is a driver, a bucket, a key prefix and a serializer; [`bucket`](Self::bucket) and the
+/// `with_` methods give another handle and leave this one as it is. The handles of
+/// [`kv::bucket`](bucket) have no driver of their own: each call goes to the default driver of that
+/// moment, and takes from its handle what this one leaves open.
+#[derive(Clone)]
+pub struct Kv {
+    driver: Option<Arc<dyn Driver>>,
+    scope: Arc<Scope>,
+}
+
+/// What a handle says for itself.
+#[derive(Clone, Default)]
+struct Scope {
+    bucket: Option<Arc<str>>,
+    bucket_prefix: Option<Arc<str>>,
+    key_prefix: Option<Arc<str>>,
+    serializer: Option<Serializer>,
+    timeout: Option<Duration>,
+}
+
+impl Kv {
+    /// A handle on the bucket `default` of `driver`: no prefix, JSON, calls of at most 10 s.
+    #[must_use]
+    pub fn new(driver: impl Driver) -> Self {
+        Kv { driver: Some(Arc::new(driver)), scope: Arc::default() }
+    }
+
+    /// A store of its own in this process, for tests and first steps.
+    #[must_use]
+    pub fn memory() -> Self {
+        Kv::new(MemoryDriver::new())
+    }
+
+    /// A handle that follows the default driver.
+    fn unbound() -> Self {
+        Kv { driver: None, scope: Arc::default() }
+    }
+
+    fn edit(mut self, change: impl FnOnce(&mut Scope)) -> Self {
+        change(Arc::make_mut(&mut self.scope));
+        self
+    }
+
+    /// This handle with its driver, and with what the default one adds.
+    fn resolve(&self) -> Result<(Arc<dyn Driver>, Arc<Scope>)> {
+        if let Some(driver) = &self.driver {
+            return Ok((driver.clone(), self.scope.clone()));
+        }
+        let default = facade::default_driver()?;
+        let driver = default.driver.ok_or_else(not_registered)?;
+        Ok((driver, Arc::new(self.scope.over(&default.scope))))
+    }
+
+    /// The same store's bucket `name` (letters, digits, `_` and `-`).
+    ///
+    /// Nothing is sent: the bucket need not exist. Any other name makes calls fail with
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput).
+    #[must_use]
+    pub fn bucket(&self, name: impl AsRef<str>) -> Self {
+        self.clone().edit(|scope| scope.bucket = Some(name.as_ref().into()))
+    }
+
+    /// Puts every key under `prefix`, in place of the handle's earlier one; the empty prefix takes
+    /// it off.
+    ///
+    /// A prefix is a namespace: NATS stores `user:1` under the prefix `app` as `app.user=3A1`.
+    #[must_use]
+    pub fn with_prefix(self, prefix: impl AsRef<str>) -> Self {
+        self.edit(|scope| scope.key_prefix = Some(prefix.as_ref().into()))
+    }
+
+    /// Puts `prefix` before every bucket's name, as it is (letters, digits, `_` and `-`).
+    #[must_use]
+    pub fn with_bucket_prefix(self, prefix: impl AsRef<str>) -> Self {
+        self.edit(|scope| scope.bucket_prefix = Some(prefix.as_ref().into()))
+    }
+
+    /// Encodes values with `serializer`.
+    ///
+    /// Another than JSON is kept with the value as its `Content-Type`, which every handle obeys
+    /// when it reads; values without one are read with the handle's own.
+    #[must_use]
+    pub fn with_serializer(self, serializer: Serializer) -> Self {
+        self.edit(|scope| scope.serializer = Some(serializer))
+    }
+
+    /// Bounds each call that has no [`timeout`](Call::timeout) of its own. Default 10 s.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        self.edit(|scope| scope.timeout = Some(timeout))
+    }
+
+    /// Stores `value`; gives its revision. Makes the bucket if there is none.
+    ///
+    /// The value is encoded here, so the call borrows nothing.
+    ///
+    /// # Errors
+    ///
+    /// On await: `Encode`; `InvalidInput` and `TooLarge` for a key or bucket that cannot be, and
+    /// `TooLarge` for a value above the store's or the bucket's limit, before anything is stored;
+    /// else what [`Driver`] says of every call.
+    pub fn set<T: Serialize + ?Sized>(&self, key: impl Into<String>, value: &T) -> Call<Set> {
+        Call::new(Set::encoded(self, key.into(), value))
+    }
+
+    /// As [`set`](Self::set), with bytes that are stored as they are.
+    pub fn set_raw(&self, key: impl Into<String>, value: impl Into<Bytes>) -> Call<Set> {
+        Call::new(Set::raw(self, key.into(), value.into()))
+    }
+
+    /// Stores `value` only if the key exists: its new revision, or `None` when there is nothing to
+    /// replace.
+    ///
+    /// Concurrent replaces of one key all succeed, one after the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set); `Conflict` when others kept changing the key until the time limit.
+    pub fn replace<T: Serialize + ?Sized>(
+        &self,
+        key: impl Into<String>,
+        value: &T,
+    ) -> Call<Replace> {
+        Call::new(Replace::new(self, key.into(), value))
+    }
+
+    /// The value of `key`, or `None` when there is none.
+    ///
+    /// The read may be served by a copy that lags behind the latest write by a moment.
+    ///
+    /// # Errors
+    ///
+    /// `Decode` when what is stored is no `T`; else as [`set`](Self::set).
+    pub fn get<T: DeserializeOwned + 'static>(&self, key: impl Into<String>) -> Call<Get<T>> {
+        Call::new(Get::new(self, key.into()))
+    }
+
+    /// The bytes of `key` as they are stored, or `None` when there are none.
+    pub fn get_raw(&self, key: impl Into<String>) -> Call<GetRaw> {
+        Call::new(GetRaw::new(self, key.into()))
+    }
+
+    /// Whether `key` has a value.
+    pub fn exists(&self, key: impl Into<String>) -> Call<Exists> {
+        Call::new(Exists::new(self, key.into()))
+    }
+
+    /// Deletes `key`; also right when there is none.
+    pub fn delete(&self, key: impl Into<String>) -> Call<Delete> {
+        Call::new(Delete::new(self, key.into()))
+    }
+
+    /// Makes a bucket, or changes the one of that name to what `config` sets; gives a handle on it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a name or option that cannot be, also for a change that the store does
+    /// not allow (storage, or the key codec of a bucket with keys); `Unsupported` for an option
+    /// that the server lacks.
+    pub fn create_bucket(&self, config: BucketConfig) -> Call<CreateBucket> {
+        Call::new(CreateBucket::new(self, config))
+    }
+
+    /// What the driver can do with this handle's bucket.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn capabilities(&self) -> Call<GetCapabilities> {
+        Call::new(GetCapabilities::new(self))
+    }
+
+    /// The driver behind this handle, for what only that driver has:
+    /// `(&*driver as &dyn Any).downcast_ref::<MemoryDriver>()`.
+    ///
+    /// # Errors
+    ///
+    /// `NotRegistered` for a handle of the default driver while there is none.
+    pub fn driver(&self) -> Result<Arc<dyn Driver>> {
+        self.resolve().map(|(driver, _)| driver)
+    }
+}
+
+impl Scope {
+    /// What this one says, and what `base` says where it leaves it open.
+    fn over(&self, base: &Scope) -> Scope {
+        let own = self.clone();
+        Scope {
+            bucket: own.bucket.or_else(|| base.bucket.clone()),
+            bucket_prefix: own.bucket_prefix.or_else(|| base.bucket_prefix.clone()),
+            key_prefix: own.key_prefix.or_else(|| base.key_prefix.clone()),
+            serializer: own.serializer.or_else(|| base.serializer.clone()),
+            timeout: own.timeout.or(base.timeout),
+        }
+    }
+}
+
+impl<D: Driver> From<D> for Kv {
+    fn from(driver: D) -> Self {
+        Kv::new(driver)
+    }
+}
+
+impl fmt::Debug for Kv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scope = &*self.scope;
+        f.debug_struct("Kv")
+            .field("driver", &self.driver.as_ref().map(|driver| driver.name()))
+            .field("bucket", &scope.bucket)
+            .field("bucket_prefix", &scope.bucket_prefix)
+            .field("key_prefix", &scope.key_prefix)
+            .field("serializer", &scope.serializer)
+            .field("timeout", &scope.timeout)
+            .finish()
+    }
+}

@@ -65,12 +65,7 @@ impl<H: Clone> Registry<H> {
         // The old copy is dropped after the borrow ends: it may be the last of its connection.
         let old = self.local.replace((version, found.clone()));
         drop(old);
-        found.ok_or_else(|| {
-            Error::new(
-                ErrorKind::NotRegistered,
-                "no default driver yet; call nats_connector::register() first",
-            )
-        })
+        found.ok_or_else(not_registered)
     }
 
     /// Makes `handle` the default, before any other.
@@ -142,6 +137,14 @@ impl<H: Clone> Registry<H> {
         self.version.fetch_add(1, Ordering::Release);
         result
     }
+}
+
+/// What a call of the default driver gets before there is one.
+pub(crate) fn not_registered() -> Error {
+    Error::new(
+        ErrorKind::NotRegistered,
+        "no default driver yet; call nats_connector::register() first",
+    )
 }
 
 #[cfg(test)]

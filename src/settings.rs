@@ -28,7 +28,9 @@ pub use format::Format;
 pub use keys::Key;
 pub use secret::Secret;
 pub use table::Table;
-pub use values::{Auth, KeyCodec, MaxReconnect, Tls, WhenDisconnected};
+pub use values::{Auth, MaxReconnect, Tls, WhenDisconnected};
+
+pub use crate::kv::KeyCodec;
 
 /// The checked settings of one connector. Cheap to clone.
 ///

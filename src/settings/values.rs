@@ -53,18 +53,6 @@ pub enum MaxReconnect {
     Unlimited,
 }
 
-/// `NATS.KEY_CODEC`: how keys are written in buckets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum KeyCodec {
-    /// Any key; bytes that NATS does not take become `=XX`.
-    Escape,
-    /// `:` and `.` change places, for server-side filters on keys with colons.
-    Path,
-    /// Keys as they are, for buckets of other clients.
-    Raw,
-}
-
 /// `NATS.WHEN_DISCONNECTED`: what calls do while there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WhenDisconnected {
