@@ -109,7 +109,7 @@ pub fn drivers() -> Vec<String> {
 }
 
 /// Makes the connector's handle known as `name` and the default, unless the application chose one.
-#[cfg_attr(not(test), expect(dead_code, reason = "for register()"))]
+#[expect(dead_code, reason = "for register()")]
 pub(crate) fn register(name: &str, kv: Kv) {
     REGISTRY.register(name, kv);
 }

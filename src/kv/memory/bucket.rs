@@ -89,7 +89,7 @@ impl Bucket {
                 return Err(Error::new(ErrorKind::Conflict, "the key has another revision"));
             }
         }
-        self.append(key, Some(value))
+        self.append(&key, Some(value))
     }
 
     pub(super) fn delete(&mut self, key: Key<'_>) -> Result<()> {
@@ -97,7 +97,7 @@ impl Bucket {
         self.expire();
         let last = self.keys.get(&key).and_then(VecDeque::back);
         if last.is_some_and(|message| message.value.is_some()) {
-            self.append(key, None)?;
+            self.append(&key, None)?;
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Bucket {
         Ok(stored)
     }
 
-    fn append(&mut self, key: String, value: Option<Value>) -> Result<u64> {
+    fn append(&mut self, key: &str, value: Option<Value>) -> Result<u64> {
         let content = value.as_ref().map_or_else(|| "KV-Operation: DEL".len(), content_size);
         if value.is_some() && content > self.max_size() {
             return Err(Error::new(
@@ -128,14 +128,14 @@ impl Bucket {
             ));
         }
         let size = RECORD + "$KV..".len() + self.config.name.len() + key.len() + content;
-        self.check_room(&key, size)?;
+        self.check_room(key, size)?;
         self.revision += 1;
         let revision = self.revision;
         self.bytes += size;
-        self.order.insert(revision, (Instant::now(), key.clone()));
+        self.order.insert(revision, (Instant::now(), key.to_owned()));
         let message = Message { value, revision, size };
-        self.keys.entry(key.clone()).or_default().push_back(message);
-        self.trim(&key);
+        self.keys.entry(key.to_owned()).or_default().push_back(message);
+        self.trim(key);
         Ok(revision)
     }
 
