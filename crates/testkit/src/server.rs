@@ -36,8 +36,9 @@ pub(crate) struct Ports {
 pub struct Server {
     spec: Arc<ServerBuilder>,
     ports: Ports,
-    folder: Arc<TempDir>,
+    // Before the folder: dropped in this order, so that nothing writes to a deleted folder.
     process: Option<Process>,
+    folder: Arc<TempDir>,
 }
 
 impl Server {

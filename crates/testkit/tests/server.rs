@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use futures::StreamExt;
+use testkit::fetch::BINARY_VARIABLE;
 use testkit::{Permissions, Server, Version, eventually};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -26,7 +27,8 @@ async fn every_version_starts_with_jetstream() {
         let server = Server::builder().version(version).jetstream().start().await;
         let client = async_nats::connect(server.url()).await.unwrap();
         answers(&client).await;
-        assert!(client.server_info().version.starts_with(version.release()));
+        let replaced = version == Version::V2_15 && std::env::var_os(BINARY_VARIABLE).is_some();
+        assert!(replaced || client.server_info().version.starts_with(version.release()));
         let created = client.request("$JS.API.STREAM.CREATE.S", r#"{"name":"S"}"#.into()).await;
         let reply = String::from_utf8(created.unwrap().payload.to_vec()).unwrap();
         assert!(reply.contains("\"did_create\":true"), "{reply}");

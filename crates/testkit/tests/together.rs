@@ -38,7 +38,7 @@ async fn a_leaf_has_a_domain_of_its_own() {
             continue;
         }
         let build = || Server::builder().version(version);
-        let hub = build().jetstream_domain("hub").leaf_nodes().start().await;
+        let mut hub = build().jetstream_domain("hub").leaf_nodes().start().await;
         let leaf = build().jetstream_domain("leaf").leaf_of(&hub).start().await;
         let client = async_nats::connect(hub.url()).await.unwrap();
         for (domain, streams) in [("hub", 0), ("leaf", 1)] {
@@ -51,5 +51,9 @@ async fn a_leaf_has_a_domain_of_its_own() {
         }
         assert_eq!(leaf.monitor("/jsz").await["streams"], 1);
         assert_eq!(hub.monitor("/jsz").await["streams"], 0);
+
+        hub.restart().await;
+        let back = || async { hub.monitor("/leafz").await["leafnodes"] == 1 };
+        testkit::eventually(Duration::from_secs(60), back).await;
     }
 }
