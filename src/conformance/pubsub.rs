@@ -8,7 +8,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use nats_connector::conformance;
-//! use nats_connector::pubsub::MemoryDriver;
+//! use nats_connector::pubsub::memory::MemoryDriver;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
