@@ -94,7 +94,7 @@ fn parse_one(element: &str) -> Result<Server, String> {
         return Err(invalid("has port 0"));
     }
     let websocket = address.is_websocket();
-    let auth = userinfo(&address)?;
+    let auth = userinfo(element, &address)?;
     let port = address.port();
     let mut url = address.into_inner();
     let path = url.path();
@@ -115,7 +115,7 @@ fn parse_one(element: &str) -> Result<Server, String> {
 }
 
 /// `user:password@` or `token@`, percent-decoded.
-fn userinfo(address: &ServerAddr) -> Result<Auth, String> {
+fn userinfo(element: &str, address: &ServerAddr) -> Result<Auth, String> {
     let decoded = |text: &str| {
         percent_decode_str(text)
             .decode_utf8()
@@ -124,6 +124,10 @@ fn userinfo(address: &ServerAddr) -> Result<Auth, String> {
     };
     Ok(match (address.username(), address.password()) {
         (None, None) => Auth::None,
+        // The parser drops an empty password; a user without one is not a token.
+        (Some(_), None) if element.contains(":@") => {
+            return Err("has a user but no password".to_owned());
+        }
         (Some(token), None) => Auth::Token(Secret::new(decoded(token)?)),
         (Some(username), Some(password)) => Auth::UserPassword {
             username: decoded(username)?,

@@ -17,7 +17,7 @@ fn reference_conf_is_the_list_of_settings() {
     assert!(
         text == expected,
         "src/settings/reference.conf is not what the list of settings says; write it anew with \
-         UPDATE=1 cargo test --test settings_reference"
+         UPDATE=1 cargo test --test settings"
     );
     for line in text.lines() {
         assert!(line.len() <= 100, "too wide: {line}");
