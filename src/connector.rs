@@ -106,7 +106,7 @@ impl Connector {
     /// # Errors
     /// `InvalidSettings` for what is loaded; else as [`connect`](Self::connect).
     pub async fn from_settings() -> Result<Connector> {
-        Connector::connect(&Settings::builder().build()?).await
+        Connector::connect(&Settings::load()?).await
     }
 
     /// The same API inside this process, without a network: for tests and first steps. Each call

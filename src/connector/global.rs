@@ -58,7 +58,7 @@ impl Register {
         let _one_at_a_time = REGISTERING.lock().await;
         let settings = match self.settings {
             Some(settings) => settings,
-            None => Settings::builder().build()?,
+            None => Settings::load()?,
         };
         if let Some(connector) = global()
             && connector.state() != State::Closed

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -11,8 +12,7 @@ use std::time::Duration;
 use async_nats::Subject;
 use futures::future::{BoxFuture, select};
 use futures::stream::Stream;
-use std::future::poll_fn;
-use std::pin::pin;
+use tokio::task::unconstrained;
 
 use super::dispatch::{Stop, Task};
 use super::driver::{InboundMessage, Source};
@@ -130,7 +130,7 @@ async fn keep(shared: Arc<Shared>) {
         task.doubt(&error);
     }
     // With nothing left to read the stream has ended, whether somebody reads it or not.
-    match poll_fn(|cx| Poll::Ready(source.poll_next(cx))).await {
+    match unconstrained(poll_fn(|cx| Poll::Ready(source.poll_next(cx)))).await {
         Poll::Ready(None) => {
             task.end();
             shared.go_on(Phase::Ended);
