@@ -17,7 +17,7 @@ use super::dial::{self, Shared};
 use super::health::Health;
 use super::leave::Sources;
 use super::reconnect::Reconnect;
-use super::requests::Requests;
+use super::requests::{Pending, Requests};
 use super::status::{State, Status};
 use super::tls;
 use crate::deadline::{Deadline, after, within};
@@ -236,11 +236,18 @@ impl Link {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Message> {
-        if self.inbox_refused.load(Ordering::Relaxed) {
-            return Err(self.inbox_error());
-        }
-        let (mut pending, reply) = self.shared.requests.register(subject.clone());
+        self.may_have_answers()?;
+        let (pending, reply) = self.shared.requests.register(subject.clone());
         let message = OutboundMessage { subject, reply: Some(reply), payload, headers };
+        self.exchange(pending, message, deadline).await
+    }
+
+    async fn exchange(
+        &self,
+        mut pending: Pending<'_>,
+        message: OutboundMessage,
+        deadline: Instant,
+    ) -> Result<Message> {
         let subject = message.subject.clone();
         self.publish(message, deadline).await?;
         match within(deadline, pending.answer()).await {
@@ -267,6 +274,10 @@ impl Link {
         }
     }
 
+    fn may_have_answers(&self) -> Result<()> {
+        if self.inbox_refused.load(Ordering::Relaxed) { Err(self.inbox_error()) } else { Ok(()) }
+    }
+
     fn inbox_error(&self) -> Error {
         Error::new(
             ErrorKind::Unauthorized,
@@ -276,12 +287,20 @@ impl Link {
         .with("subject", self.shared.requests.inbox())
     }
 
-    /// A round trip: when it is done, the server has processed all that was sent before. A refusal
-    /// of its own subject proves it as well, so it works for users that may publish little.
+    /// A round trip: when it is done, the server has processed all that was sent before. It is a
+    /// message to the own inbox; a request to a subject that nobody serves gets no answer as soon as
+    /// somebody in the account subscribes to `>`. A refusal of its own subject proves it as well, so
+    /// it works for users that may publish little.
     pub(crate) async fn barrier(&self, deadline: Instant) -> Result<()> {
-        let subject = self.shared.requests.nobody();
-        match self.request(subject.clone(), None, Bytes::new(), deadline).await {
-            Err(error) if error.is_no_responders() => Ok(()),
+        self.may_have_answers()?;
+        let (pending, subject) = self.shared.requests.register_echo();
+        let message = OutboundMessage {
+            subject: subject.clone(),
+            reply: None,
+            payload: Bytes::new(),
+            headers: None,
+        };
+        match self.exchange(pending, message, deadline).await {
             Err(error)
                 if error.kind() == ErrorKind::Unauthorized
                     && error.context("subject") == Some(subject.as_str()) =>

@@ -49,18 +49,36 @@ impl Requests {
         format!("{}.*", self.prefix)
     }
 
-    /// A subject of this connection's own that nobody subscribes to, for round trips.
+    /// A subject of this connection's own that nobody subscribes to.
     pub(crate) fn nobody(&self) -> Subject {
-        format!("{}.b.{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed)).into()
+        format!("{}.b.{}", self.prefix, self.next_token()).into()
     }
 
     /// Makes room for the answer to a request to `subject`.
     pub(crate) fn register(&self, subject: Subject) -> (Pending<'_>, Subject) {
-        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let token = self.next_token();
+        (self.wait(token, subject), self.reply(token))
+    }
+
+    /// Makes room for a message of this connection to itself; gives the subject to send it to.
+    pub(crate) fn register_echo(&self) -> (Pending<'_>, Subject) {
+        let token = self.next_token();
+        let subject = self.reply(token);
+        (self.wait(token, subject.clone()), subject)
+    }
+
+    fn next_token(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn reply(&self, token: u64) -> Subject {
+        format!("{}.{token}", self.prefix).into()
+    }
+
+    fn wait(&self, token: u64, subject: Subject) -> Pending<'_> {
         let (sender, answer) = oneshot::channel();
         self.lock().insert(token, Waiter { subject, answer: sender });
-        let reply = Subject::from(format!("{}.{token}", self.prefix));
-        (Pending { requests: self, token, answer }, reply)
+        Pending { requests: self, token, answer }
     }
 
     /// Hands an answer to the request that waits for it; a late one is dropped.

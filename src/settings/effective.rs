@@ -43,6 +43,8 @@ impl Effective {
     pub(super) fn read(values: &mut Values, warnings: &mut Vec<String>) -> Self {
         const SUBJECT: &str = "a subject without wildcards, white space and empty parts; expected for \
                            example app or app.orders";
+        const TOPIC_PREFIX: &str = "a subject without wildcards, white space and empty parts; \
+                                    expected for example app. or app.orders.";
         const BUCKET: &str = "made of letters, digits, _ and - only";
         const NAME: &str = "a text on one line";
 
@@ -107,7 +109,7 @@ impl Effective {
         ),
         jetstream_prefix: values.checked("JETSTREAM_PREFIX", SUBJECT, parse::is_subject),
         topic_prefix: values
-            .checked("TOPIC_PREFIX", SUBJECT, parse::is_subject)
+            .checked("TOPIC_PREFIX", TOPIC_PREFIX, parse::is_topic_prefix)
             .unwrap_or_default(),
         key_prefix: values.get("KEY_PREFIX").map(|value| value.text.clone()).unwrap_or_default(),
         bucket_prefix: values

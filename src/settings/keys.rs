@@ -236,7 +236,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "NATS.TOPIC_PREFIX",
         TEXT,
-        "Put before every topic, joined by a dot, and taken off again from received ones.",
+        "Put before every topic as it is, so end it with a dot; taken off received ones.",
     ),
     Key::new(
         "NATS.KEY_PREFIX",

@@ -214,6 +214,11 @@ pub(super) fn is_subject(text: &str) -> bool {
     text.split('.').all(is_token)
 }
 
+/// What stands before a topic as it is, so that it may end with a dot.
+pub(super) fn is_topic_prefix(text: &str) -> bool {
+    is_subject(text.strip_suffix('.').unwrap_or(text))
+}
+
 /// What bucket names are made of.
 pub(super) fn is_bucket(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
