@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::time::Instant;
 
 /// What a [`Call`] does once it is awaited. Named in signatures; only this crate implements it.
 pub trait Operation: fmt::Debug + Send + 'static {
@@ -76,14 +75,6 @@ impl<O: Operation> fmt::Debug for Call<O> {
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
-}
-
-/// The moment at which a call of `timeout` ends. A limit beyond what the clock can hold is years
-/// away instead.
-pub(crate) fn deadline(timeout: Duration) -> Instant {
-    const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-    let now = Instant::now();
-    now.checked_add(timeout).unwrap_or_else(|| now + YEARS)
 }
 
 #[cfg(test)]

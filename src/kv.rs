@@ -34,6 +34,8 @@ pub mod driver;
 mod facade;
 mod key;
 mod memory;
+pub(crate) mod nats;
+mod retry;
 
 use std::fmt;
 use std::sync::Arc;

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use rand::Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::config::check_bucket_name;
 use super::driver::{Condition, Consistency, Driver, Entry, Value};
+use super::retry::Retry;
 use super::{BucketConfig, Capabilities, Key, Kv, Scope};
-use crate::call::{self, Operation};
+use crate::call::Operation;
+use crate::deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::serializer::Serializer;
 
@@ -23,8 +24,6 @@ use crate::serializer::Serializer;
 const DEFAULT_BUCKET: &str = "default";
 /// How long a call may take where neither it nor its handle says so.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest pause between two tries of a compare-and-set, before jitter.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a call goes: the driver and the full name of the bucket.
 struct Target {
@@ -52,7 +51,7 @@ impl Target {
     }
 
     fn deadline(&self, timeout: Option<Duration>) -> Instant {
-        call::deadline(timeout.or(self.scope.timeout).unwrap_or(DEFAULT_TIMEOUT))
+        deadline::after(timeout.or(self.scope.timeout).unwrap_or(DEFAULT_TIMEOUT))
     }
 
     fn explain(&self, error: Error) -> Error {
@@ -167,22 +166,14 @@ impl Operation for Replace {
         Box::pin(async move {
             let (slot, value) = self.0?;
             let deadline = slot.target.deadline(timeout);
-            let mut longest = Duration::from_millis(1);
-            // Jitter keeps the losers of one round from meeting again in the next.
+            let mut retry = Retry::until(deadline);
             loop {
                 let Some(entry) = slot.read(Consistency::Latest, deadline).await? else {
                     return Ok(None);
                 };
                 let condition = Condition::Revision(entry.revision);
                 match slot.write(value.clone(), condition, deadline).await {
-                    Err(error) if error.is_conflict() => {
-                        let pause = rand::rng().random_range(Duration::ZERO..=longest);
-                        if Instant::now() + pause >= deadline {
-                            return Err(error);
-                        }
-                        tokio::time::sleep(pause).await;
-                        longest = (longest * 2).min(LONGEST_PAUSE);
-                    }
+                    Err(error) if error.is_conflict() && retry.pause().await => {}
                     written => return written.map(Some),
                 }
             }

@@ -1,0 +1,186 @@
+//! The part of the JetStream API that buckets need. Requests and answers are raw JSON, read
+//! leniently: old servers leave fields out.
+
+use async_nats::jetstream::stream::RawMessage;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::bucket::Bucket;
+use crate::connector::Link;
+use crate::connector::capabilities::ApiError;
+use crate::error::{Error, ErrorKind, Result};
+
+pub(super) const STREAM_NOT_FOUND: u64 = 10059;
+const NO_MESSAGE_FOUND: u64 = 10037;
+const NAME_IN_USE: u64 = 10058;
+const WRONG_LAST_SEQUENCE: u64 = 10071;
+const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
+const MESSAGE_TOO_LARGE: u64 = 10054;
+const STREAM_FULL: u64 = 10077;
+const REPLICAS_NEED_A_CLUSTER: u64 = 10074;
+const INVALID_CONFIG: u64 = 10052;
+const UPDATE_REFUSED: u64 = 10069;
+const TTL_INVALID: u64 = 10165;
+const TTL_DISABLED: u64 = 10166;
+
+/// A stream as the server tells it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
+    pub(super) config: Map<String, Value>,
+    #[serde(default)]
+    state: State,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct State {
+    #[serde(default)]
+    messages: u64,
+}
+
+impl Info {
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.messages == 0
+    }
+
+    /// A number of the config; where there is none, zero.
+    pub(super) fn number(&self, field: &str) -> i64 {
+        self.config.get(field).and_then(Value::as_i64).unwrap_or(0)
+    }
+
+    pub(super) fn flag(&self, field: &str) -> bool {
+        self.config.get(field).and_then(Value::as_bool).unwrap_or(false)
+    }
+}
+
+/// Asks for a stream; `None` when the server says that there is none.
+pub(super) async fn info(link: &Link, stream: &str, deadline: Instant) -> Result<Option<Info>> {
+    match call(link, &format!("STREAM.INFO.{stream}"), Bytes::new(), deadline).await {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a stream.
+pub(super) async fn create(
+    link: &Link,
+    stream: &str,
+    config: &Map<String, Value>,
+    deadline: Instant,
+) -> Result<Info> {
+    call(link, &format!("STREAM.CREATE.{stream}"), body(&json!(config)), deadline).await
+}
+
+/// Changes a stream to `config`.
+pub(super) async fn update(
+    link: &Link,
+    stream: &str,
+    config: &Map<String, Value>,
+    deadline: Instant,
+) -> Result<Info> {
+    call(link, &format!("STREAM.UPDATE.{stream}"), body(&json!(config)), deadline).await
+}
+
+/// The last message of a subject, as the stream's leader has it.
+pub(super) async fn last_message(
+    link: &Link,
+    stream: &str,
+    subject: &str,
+    deadline: Instant,
+) -> Result<Option<RawMessage>> {
+    #[derive(Deserialize)]
+    struct Found {
+        message: RawMessage,
+    }
+    let request = body(&json!({ "last_by_subj": subject }));
+    match call::<Found>(link, &format!("STREAM.MSG.GET.{stream}"), request, deadline).await {
+        Ok(found) => Ok(Some(found.message)),
+        Err(error) if error.context(ERR_CODE).is_some_and(is_no_message) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The context that holds the server's own number of an error.
+const ERR_CODE: &str = "err_code";
+
+fn is_no_message(err_code: &str) -> bool {
+    err_code.parse() == Ok(NO_MESSAGE_FOUND)
+}
+
+fn body(json: &Value) -> Bytes {
+    json.to_string().into()
+}
+
+async fn call<T: DeserializeOwned>(
+    link: &Link,
+    subject: &str,
+    payload: Bytes,
+    deadline: Instant,
+) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Failed {
+        error: Option<ApiError>,
+    }
+    let subject = link.js_subject(subject);
+    let answer = link.request(subject, None, payload, deadline).await.map_err(|error| {
+        if error.is_no_responders() {
+            Error::no_responders(
+                "JetStream does not answer: it is not enabled for this server and account, or \
+                 NATS.JETSTREAM_DOMAIN or NATS.JETSTREAM_PREFIX is wrong, or it is not up",
+            )
+        } else {
+            error
+        }
+    })?;
+    let unreadable = |error: serde_json::Error| {
+        Error::new(ErrorKind::Other, "the answer of the JetStream API cannot be read")
+            .with_source(error)
+    };
+    let failed: Failed = serde_json::from_slice(&answer.payload).map_err(unreadable)?;
+    match failed.error {
+        Some(failure) => Err(error(&failure)),
+        None => serde_json::from_slice(&answer.payload).map_err(unreadable),
+    }
+}
+
+/// A refusal of the server as this crate's error, with its own number as context.
+pub(super) fn error(failure: &ApiError) -> Error {
+    let kind = match failure.err_code {
+        STREAM_NOT_FOUND => ErrorKind::NotFound,
+        NAME_IN_USE => ErrorKind::AlreadyExists,
+        // The same refusal has two numbers, depending on the server and on replication.
+        WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_CONSTANT => ErrorKind::Conflict,
+        MESSAGE_TOO_LARGE | STREAM_FULL => ErrorKind::TooLarge,
+        REPLICAS_NEED_A_CLUSTER | TTL_DISABLED => ErrorKind::Unsupported,
+        INVALID_CONFIG | UPDATE_REFUSED | TTL_INVALID => ErrorKind::InvalidInput,
+        _ if failure.code == 503 => ErrorKind::Unavailable,
+        _ => ErrorKind::Other,
+    };
+    Error::new(kind, failure.description.clone()).with(ERR_CODE, failure.err_code.to_string())
+}
+
+/// The refusal of a write to `bucket`, naming the limit that it is about.
+pub(super) fn write_error(failure: &ApiError, bucket: &Bucket) -> Error {
+    match failure.err_code {
+        MESSAGE_TOO_LARGE => {
+            let limit =
+                bucket.max_value_size.map_or("its limit".to_owned(), |n| format!("{n} bytes"));
+            Error::new(
+                ErrorKind::TooLarge,
+                format!("the bucket takes values of at most {limit}, headers included"),
+            )
+        }
+        STREAM_FULL => Error::new(ErrorKind::TooLarge, "the bucket is full (max_bytes)"),
+        _ => error(failure),
+    }
+}
+
+/// Whether a refusal is about this moment, or about options that have changed: nothing was stored,
+/// and after a look at the bucket the same call may succeed.
+pub(super) fn is_temporary(error: &Error) -> bool {
+    let ttl_disabled = || error.context(ERR_CODE).is_some_and(|n| n.parse() == Ok(TTL_DISABLED));
+    error.context(ERR_CODE).is_some() && (error.kind() == ErrorKind::Unavailable || ttl_disabled())
+}

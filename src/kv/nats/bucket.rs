@@ -1,0 +1,96 @@
+//! A bucket as the server has it: what reads and writes need of its stream.
+
+use serde_json::Value;
+
+use super::api::Info;
+use super::config::KEY_CODEC;
+use crate::connector::Link;
+use crate::error::Result;
+use crate::kv::{Key, KeyCodec};
+
+/// A bucket's subjects and the options that decide how it is read and written.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub(super) stream: String,
+    /// `$KV.<bucket>.`, as messages are stored.
+    subjects: String,
+    /// The same with the API prefix of a domain in front, as messages are sent.
+    write_subjects: String,
+    /// Where copies answer reads of a subject.
+    read_subjects: String,
+    pub(super) codec: KeyCodec,
+    /// Any copy answers reads, not only the leader.
+    pub(super) direct: bool,
+    /// A delete's marker may be given a lifetime: the server honours it, and no older value of the
+    /// key can come back when it ends.
+    pub(super) markers_expire: bool,
+    pub(super) max_value_size: Option<usize>,
+    /// Read from the server; else assumed, because this user may not ask.
+    pub(super) known: bool,
+}
+
+impl Bucket {
+    /// The bucket that `info` tells of.
+    pub(super) fn new(link: &Link, name: &str, info: &Info, codec: KeyCodec) -> Self {
+        let kept = info.config.get("metadata").and_then(|metadata| metadata.get(KEY_CODEC));
+        let written = kept.and_then(Value::as_str).and_then(|kept| kept.parse().ok());
+        Bucket {
+            codec: written.unwrap_or(codec),
+            direct: info.flag("allow_direct"),
+            markers_expire: info.flag("allow_msg_ttl") && info.number("max_msgs_per_subject") == 1,
+            max_value_size: usize::try_from(info.number("max_msg_size")).ok().filter(|n| *n > 0),
+            known: true,
+            ..Bucket::assumed(link, name, codec)
+        }
+    }
+
+    /// The bucket `name` where the server cannot be asked: as this crate makes buckets.
+    pub(super) fn assumed(link: &Link, name: &str, codec: KeyCodec) -> Self {
+        let stream = stream_name(name);
+        let subjects = format!("$KV.{name}.");
+        let write_subjects = match link.js_put_prefix() {
+            Some(prefix) => format!("{prefix}.{subjects}"),
+            None => subjects.clone(),
+        };
+        let read_subjects = link.js_subject(&format!("DIRECT.GET.{stream}.{subjects}"));
+        Bucket {
+            stream,
+            read_subjects: read_subjects.into_string(),
+            subjects,
+            write_subjects,
+            codec,
+            direct: true,
+            markers_expire: false,
+            max_value_size: None,
+            known: false,
+        }
+    }
+
+    /// The subject that `key` is stored under.
+    pub(super) fn subject(&self, key: Key<'_>) -> Result<String> {
+        self.join(&self.subjects, key)
+    }
+
+    /// The subject that a write of `key` is sent to.
+    pub(super) fn write_subject(&self, key: Key<'_>) -> Result<String> {
+        self.join(&self.write_subjects, key)
+    }
+
+    /// The subject of a read of `key` that any copy may answer.
+    pub(super) fn read_subject(&self, key: Key<'_>) -> Result<String> {
+        self.join(&self.read_subjects, key)
+    }
+
+    fn join(&self, subjects: &str, key: Key<'_>) -> Result<String> {
+        let room = key.prefix().len() + 1 + key.name().len();
+        let mut subject = String::with_capacity(subjects.len() + room);
+        subject.push_str(subjects);
+        self.codec.encode(key, &mut subject)?;
+        Ok(subject)
+    }
+}
+
+/// The stream that holds a bucket (ADR-8).
+pub(super) fn stream_name(bucket: &str) -> String {
+    format!("KV_{bucket}")
+}

@@ -1,0 +1,258 @@
+//! The buckets that this process has met: found once, found again or made anew when they vanish.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::MutexGuard;
+use tokio::time::Instant;
+
+use super::api::{self, Info};
+use super::bucket::{Bucket, stream_name};
+use super::config::{Options, check_supported, keep_codec, new_stream};
+use crate::connector::{Feature, Link};
+use crate::deadline::within;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kv::{BucketConfig, KeyCodec};
+
+/// Handles by bucket name. No lock but a bucket's own is held while the server is asked.
+#[derive(Debug)]
+pub(super) struct Buckets {
+    link: Arc<Link>,
+    /// For buckets that do not say how their keys are written.
+    codec: KeyCodec,
+    slots: RwLock<HashMap<String, Arc<Slot>>>,
+}
+
+/// What is known of one bucket name.
+#[derive(Debug, Default)]
+struct Slot {
+    bucket: RwLock<Option<Arc<Bucket>>>,
+    opening: tokio::sync::Mutex<Opening>,
+}
+
+/// What only the one who opens or makes a bucket needs.
+#[derive(Debug, Default)]
+struct Opening {
+    /// The config that this process made the bucket with.
+    made_with: Option<BucketConfig>,
+    /// When the last question that was answered with "no such bucket" was asked.
+    missing_at: Option<Instant>,
+}
+
+impl Buckets {
+    pub(super) fn new(link: Arc<Link>, codec: KeyCodec) -> Self {
+        Buckets { link, codec, slots: RwLock::default() }
+    }
+
+    /// The codec of a bucket that does not exist yet.
+    pub(super) fn default_codec(&self) -> KeyCodec {
+        self.codec
+    }
+
+    /// The bucket, or `None` when the server says that there is none.
+    pub(super) async fn open(&self, name: &str, deadline: Instant) -> Result<Option<Arc<Bucket>>> {
+        if let Some(bucket) = self.cached(name) {
+            return Ok(Some(bucket));
+        }
+        let begun = Instant::now();
+        let slot = self.slot(name);
+        let found = match slot.lock(deadline).await {
+            Ok(mut opening) => self.find(name, &slot, &mut opening, begun, deadline).await,
+            Err(error) => Err(error),
+        };
+        if !matches!(found, Ok(Some(_))) {
+            self.release(name, slot);
+        }
+        found
+    }
+
+    /// The bucket, made if there is none: as this process made it before, or with `check`ed
+    /// defaults.
+    pub(super) async fn open_or_make(
+        &self,
+        name: &str,
+        check: impl FnOnce() -> Result<()>,
+        deadline: Instant,
+    ) -> Result<Arc<Bucket>> {
+        if let Some(bucket) = self.cached(name) {
+            return Ok(bucket);
+        }
+        let begun = Instant::now();
+        let slot = self.slot(name);
+        let mut opening = slot.lock(deadline).await?;
+        if let Some(bucket) = self.find(name, &slot, &mut opening, begun, deadline).await? {
+            return Ok(bucket);
+        }
+        check()?;
+        let config = opening.made_with.clone().unwrap_or_else(|| BucketConfig::new(name));
+        let info = match self.make(&config, deadline).await {
+            // Somebody else was faster, with another config: theirs stands.
+            Err(error) if error.is_already_exists() => {
+                let found = self.find(name, &slot, &mut opening, Instant::now(), deadline).await?;
+                return found.ok_or(error);
+            }
+            made => made?,
+        };
+        opening.made_with = Some(config);
+        Ok(self.keep(name, &slot, &info))
+    }
+
+    /// Makes the bucket, or changes it to what `config` sets.
+    pub(super) async fn create(&self, config: &BucketConfig, deadline: Instant) -> Result<()> {
+        let name = config.name.as_str();
+        let server = self.link.capabilities(deadline).await?;
+        check_supported(config, self.codec, &server)?;
+        let slot = self.slot(name);
+        let mut opening = slot.lock(deadline).await?;
+        let stream = stream_name(name);
+        let info = match api::info(&self.link, &stream, deadline).await? {
+            Some(info) => {
+                self.change(config, info, server.supports(Feature::StreamMetadata), deadline)
+                    .await?
+            }
+            None => self.make(config, deadline).await?,
+        };
+        if let Some(option) = Options::of(config).first_missing(&info) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the bucket is there, but the server that holds it does not know this option and \
+                 left it out; it is older than the one connected to",
+            )
+            .with("option", option));
+        }
+        let earlier = opening.made_with.take();
+        opening.made_with = Some(earlier.map_or_else(|| config.clone(), |it| it.merged(config)));
+        self.keep(name, &slot, &info);
+        Ok(())
+    }
+
+    /// Forgets a handle that did not work, so that the next use asks the server again.
+    pub(super) fn forget(&self, name: &str, bucket: &Arc<Bucket>) {
+        let slot = self.slot(name);
+        let mut known = slot.bucket.write().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_some_and(|known| Arc::ptr_eq(known, bucket)) {
+            *known = None;
+        }
+    }
+
+    fn cached(&self, name: &str) -> Option<Arc<Bucket>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(name)?.cached()
+    }
+
+    fn slot(&self, name: &str) -> Arc<Slot> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(name) {
+            return slot.clone();
+        }
+        drop(slots);
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Gives up the slot of a bucket that was not found, unless somebody else uses it or it holds
+    /// the config to make the bucket with: names that are only asked for take no memory.
+    fn release(&self, name: &str, slot: Arc<Slot>) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        drop(slot);
+        if let Some(slot) = slots.get_mut(name).and_then(Arc::get_mut)
+            && slot.bucket.get_mut().unwrap_or_else(PoisonError::into_inner).is_none()
+            && slot.opening.get_mut().made_with.is_none()
+        {
+            slots.remove(name);
+        }
+    }
+
+    /// Asks the server, unless somebody else did meanwhile.
+    async fn find(
+        &self,
+        name: &str,
+        slot: &Slot,
+        opening: &mut Opening,
+        begun: Instant,
+        deadline: Instant,
+    ) -> Result<Option<Arc<Bucket>>> {
+        if let Some(bucket) = slot.cached() {
+            return Ok(Some(bucket));
+        }
+        if opening.missing_at.is_some_and(|asked| asked >= begun) {
+            return Ok(None);
+        }
+        let asked = Instant::now();
+        match api::info(&self.link, &stream_name(name), deadline).await {
+            Ok(Some(info)) => Ok(Some(self.keep(name, slot, &info))),
+            Ok(None) => {
+                opening.missing_at = Some(asked);
+                Ok(None)
+            }
+            // Users that may only read or write keys can: what cannot be known is assumed.
+            Err(error) if error.kind() == ErrorKind::Unauthorized => {
+                let bucket = Arc::new(Bucket::assumed(&self.link, name, self.codec));
+                slot.set(bucket.clone());
+                Ok(Some(bucket))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn keep(&self, name: &str, slot: &Slot, info: &Info) -> Arc<Bucket> {
+        let bucket = Arc::new(Bucket::new(&self.link, name, info, self.codec));
+        slot.set(bucket.clone());
+        bucket
+    }
+
+    async fn make(&self, config: &BucketConfig, deadline: Instant) -> Result<Info> {
+        let server = self.link.capabilities(deadline).await?;
+        let codec = config.key_codec.unwrap_or(self.codec);
+        let stream = new_stream(config, codec, &server);
+        api::create(&self.link, &stream_name(&config.name), &stream, deadline).await
+    }
+
+    async fn change(
+        &self,
+        config: &BucketConfig,
+        info: Info,
+        metadata: bool,
+        deadline: Instant,
+    ) -> Result<Info> {
+        let codec = Bucket::new(&self.link, &config.name, &info, self.codec).codec;
+        let wanted = config.key_codec.unwrap_or(codec);
+        if wanted != codec && !info.is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the key codec of a bucket that holds keys cannot change",
+            )
+            .with("key_codec", codec.as_str()));
+        }
+        let options = Options::of(config);
+        let keep = metadata && config.key_codec.is_some();
+        if wanted == codec && !keep && options.first_missing(&info).is_none() {
+            return Ok(info);
+        }
+        let mut stream = info.config;
+        options.apply(&mut stream);
+        if keep {
+            keep_codec(&mut stream, wanted);
+        }
+        api::update(&self.link, &stream_name(&config.name), &stream, deadline).await
+    }
+}
+
+impl Slot {
+    fn cached(&self) -> Option<Arc<Bucket>> {
+        self.bucket.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, bucket: Arc<Bucket>) {
+        *self.bucket.write().unwrap_or_else(PoisonError::into_inner) = Some(bucket);
+    }
+
+    async fn lock(&self, deadline: Instant) -> Result<MutexGuard<'_, Opening>> {
+        within(deadline, self.opening.lock()).await.map_err(|_| {
+            Error::new(
+                ErrorKind::Timeout,
+                "another call was still finding or making the bucket at the deadline",
+            )
+        })
+    }
+}

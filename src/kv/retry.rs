@@ -1,0 +1,32 @@
+//! Pauses between the tries of one call.
+
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::{Instant, sleep};
+
+/// The longest pause, before jitter.
+const LONGEST: Duration = Duration::from_millis(100);
+
+/// Growing pauses with jitter, which keeps those who collided from meeting again, until a deadline.
+pub(super) struct Retry {
+    longest: Duration,
+    deadline: Instant,
+}
+
+impl Retry {
+    pub(super) fn until(deadline: Instant) -> Self {
+        Retry { longest: Duration::from_millis(1), deadline }
+    }
+
+    /// Waits before the next try; `false`, at once, when the deadline would come first.
+    pub(super) async fn pause(&mut self) -> bool {
+        let pause = rand::rng().random_range(Duration::ZERO..=self.longest);
+        if Instant::now() + pause >= self.deadline {
+            return false;
+        }
+        sleep(pause).await;
+        self.longest = (self.longest * 2).min(LONGEST);
+        true
+    }
+}
