@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kv::{self, Kv};
 use crate::pubsub::{PubSub, Tasks, memory, nats};
 use crate::serializer::Serializer;
 use crate::settings::Settings;
@@ -41,13 +42,14 @@ struct Inner {
     settings: Settings,
     back_end: BackEnd,
     pubsub: PubSub,
+    kv: Kv,
     tasks: Arc<Tasks>,
     drained: tokio::sync::OnceCell<DrainReport>,
 }
 
 enum BackEnd {
     Nats(Arc<Link>),
-    Memory(memory::MemoryDriver),
+    Memory(memory::MemoryDriver, kv::MemoryDriver),
 }
 
 /// What a drain came to.
@@ -98,7 +100,8 @@ impl Connector {
         }
         let link = Link::connect(settings).await.map_err(|error| error.operation("connect"))?;
         let driver = nats::NatsDriver::new(link.clone());
-        Ok(Connector::build(settings.clone(), BackEnd::Nats(link), driver))
+        let kv = Kv::configured(kv::nats::NatsDriver::new(link.clone()), settings);
+        Ok(Connector::build(settings.clone(), BackEnd::Nats(link), driver, kv))
     }
 
     /// Connects as file, environment and arguments say: [`Settings::load`].
@@ -122,13 +125,16 @@ impl Connector {
 
     fn in_process(settings: Settings) -> Connector {
         let driver = memory::MemoryDriver::new(settings.subscription_capacity());
-        Connector::build(settings, BackEnd::Memory(driver.clone()), driver)
+        let buckets = kv::MemoryDriver::with_key_codec(settings.key_codec());
+        let kv = Kv::configured(buckets.clone(), &settings);
+        Connector::build(settings, BackEnd::Memory(driver.clone(), buckets), driver, kv)
     }
 
     fn build(
         settings: Settings,
         back_end: BackEnd,
         driver: impl crate::pubsub::Driver,
+        kv: Kv,
     ) -> Connector {
         let tasks = Arc::new(Tasks::default());
         let serializer = Serializer::by_name(settings.serializer()).unwrap_or_default();
@@ -140,7 +146,8 @@ impl Connector {
             serializer,
         );
         let drained = tokio::sync::OnceCell::new();
-        let connector = Connector(Arc::new(Inner { settings, back_end, pubsub, tasks, drained }));
+        let connector =
+            Connector(Arc::new(Inner { settings, back_end, pubsub, kv, tasks, drained }));
         global::note(&connector);
         connector
     }
@@ -155,6 +162,13 @@ impl Connector {
     #[must_use]
     pub fn pubsub(&self) -> PubSub {
         self.0.pubsub.clone()
+    }
+
+    /// Key-value on this connection, with the default bucket, prefixes, key codec and serializer of
+    /// the settings.
+    #[must_use]
+    pub fn kv(&self) -> Kv {
+        self.0.kv.clone()
     }
 
     /// The raw client, for what this library does not cover.
@@ -181,7 +195,7 @@ impl Connector {
     pub async fn capabilities(&self) -> Result<Arc<Capabilities>> {
         match &self.0.back_end {
             BackEnd::Nats(link) => link.capabilities(self.deadline()).await,
-            BackEnd::Memory(_) => Ok(Arc::new(Capabilities::memory())),
+            BackEnd::Memory(..) => Ok(Arc::new(Capabilities::memory())),
         }
     }
 
@@ -190,8 +204,8 @@ impl Connector {
     pub fn state(&self) -> State {
         match &self.0.back_end {
             BackEnd::Nats(link) => link.state(),
-            BackEnd::Memory(_) if self.0.drained.initialized() => State::Closed,
-            BackEnd::Memory(_) => State::Connected,
+            BackEnd::Memory(..) if self.0.drained.initialized() => State::Closed,
+            BackEnd::Memory(..) => State::Connected,
         }
     }
 
@@ -203,7 +217,7 @@ impl Connector {
                 let limit = self.0.settings.request_timeout().min(Duration::from_secs(2));
                 link.health(after(limit)).await
             }
-            BackEnd::Memory(driver) => Health {
+            BackEnd::Memory(driver, _) => Health {
                 state: self.state(),
                 server: Some("memory:".to_owned()),
                 round_trip: (self.state() == State::Connected).then_some(Duration::ZERO),
@@ -235,7 +249,7 @@ impl Connector {
                 link.status().drain();
                 self.0.tasks.drain(deadline).await
             }
-            BackEnd::Memory(_) => self.0.tasks.drain(deadline).await,
+            BackEnd::Memory(..) => self.0.tasks.drain(deadline).await,
         };
         let mut proved = handlers.doubtful == 0;
         match &self.0.back_end {
@@ -248,7 +262,10 @@ impl Connector {
                 }
                 link.close(last).await;
             }
-            BackEnd::Memory(driver) => driver.close(),
+            BackEnd::Memory(pubsub, kv) => {
+                pubsub.close();
+                kv.close();
+            }
         }
         DrainReport {
             handlers_finished: handlers.finished,
@@ -261,7 +278,7 @@ impl Connector {
     fn link(&self) -> Result<&Arc<Link>> {
         match &self.0.back_end {
             BackEnd::Nats(link) => Ok(link),
-            BackEnd::Memory(_) => Err(Error::new(
+            BackEnd::Memory(..) => Err(Error::new(
                 ErrorKind::Unsupported,
                 "a connector in process has no NATS client; set NATS.SERVER to a server",
             )),

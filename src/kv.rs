@@ -48,6 +48,7 @@ use serde::de::DeserializeOwned;
 pub use calls::{CreateBucket, Delete, Exists, Get, GetCapabilities, GetRaw, Replace, Set};
 pub use config::{BucketConfig, Storage};
 pub use driver::{Capabilities, Driver};
+pub(crate) use facade::register;
 pub use facade::{
     add_driver, bucket, create_bucket, default_driver, delete, driver, drivers, exists, get,
     get_raw, replace, set, set_default_driver, set_raw,
@@ -59,6 +60,7 @@ use crate::call::Call;
 use crate::error::Result;
 use crate::registry::not_registered;
 use crate::serializer::Serializer;
+use crate::settings::Settings;
 
 /// A handle on one bucket of a key-value store. Cheap to clone.
 ///
@@ -93,6 +95,16 @@ impl Kv {
     #[must_use]
     pub fn memory() -> Self {
         Kv::new(MemoryDriver::new())
+    }
+
+    /// A handle on `driver` as the settings say.
+    pub(crate) fn configured(driver: impl Driver, settings: &Settings) -> Self {
+        Kv::new(driver)
+            .bucket(settings.default_bucket())
+            .with_bucket_prefix(settings.bucket_prefix())
+            .with_prefix(settings.key_prefix())
+            .with_serializer(Serializer::by_name(settings.serializer()).unwrap_or_default())
+            .with_timeout(settings.request_timeout())
     }
 
     /// A handle that follows the default driver.

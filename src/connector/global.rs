@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::{Connector, Inner, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Settings;
-use crate::{pubsub, shutdown};
+use crate::{kv, pubsub, shutdown};
 
 /// Serializes registering; the slot itself is read without it.
 static REGISTERING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -74,6 +74,7 @@ impl Register {
         }
         let connector = Connector::connect(&settings).await?;
         pubsub::register(connector.pubsub());
+        kv::register(connector.kv());
         let old = lock(&GLOBAL).replace(connector.clone());
         drop(old);
         if self.signals {

@@ -108,8 +108,7 @@ pub fn drivers() -> Vec<String> {
     REGISTRY.names()
 }
 
-/// Makes the connector's handle known as `name` and the default, unless the application chose one.
-#[expect(dead_code, reason = "for register()")]
-pub(crate) fn register(name: &str, kv: Kv) {
-    REGISTRY.register(name, kv);
+/// Makes the connector's handle the default, unless the application chose one.
+pub(crate) fn register(kv: Kv) {
+    REGISTRY.register("nats", kv);
 }

@@ -13,7 +13,7 @@ mod bucket;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::{self, BoxFuture};
 use tokio::time::Instant;
@@ -26,10 +26,18 @@ use crate::error::{Error, ErrorKind, Result};
 /// The largest message of a nats-server that is not told otherwise, headers included.
 const MAX_PAYLOAD: usize = 1024 * 1024;
 
-/// A key-value store in this process; see [`kv`](crate::kv). Each `new` is a store of its own.
+/// A key-value store in this process; see [`kv`](crate::kv). Each `new` is a store of its own, and
+/// its clones are the same one.
+#[derive(Clone)]
 pub struct MemoryDriver {
     codec: KeyCodec,
-    buckets: Mutex<HashMap<String, Bucket>>,
+    store: Arc<Mutex<Store>>,
+}
+
+#[derive(Default)]
+struct Store {
+    buckets: HashMap<String, Bucket>,
+    closed: bool,
 }
 
 impl MemoryDriver {
@@ -42,49 +50,36 @@ impl MemoryDriver {
     /// An empty store whose new buckets write keys with `codec`.
     #[must_use]
     pub fn with_key_codec(codec: KeyCodec) -> Self {
-        MemoryDriver { codec, buckets: Mutex::default() }
+        MemoryDriver { codec, store: Arc::default() }
     }
 
-    fn buckets(&self) -> MutexGuard<'_, HashMap<String, Bucket>> {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends the store: what it held is gone, and later calls fail with `Closed`.
+    pub fn close(&self) {
+        *self.lock() = Store { closed: true, ..Store::default() };
     }
 
-    fn put_now(
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` on the buckets unless the store is closed.
+    fn with<T: Send + 'static>(
         &self,
-        bucket: &str,
-        key: Key<'_>,
-        value: Value,
-        condition: Condition,
-    ) -> Result<u64> {
-        let mut buckets = self.buckets();
-        if let Some(bucket) = buckets.get_mut(bucket) {
-            return bucket.put(key, value, condition);
-        }
-        match condition {
-            Condition::Always => {
-                let mut made = Bucket::new(&BucketConfig::new(bucket), self.codec)?;
-                let revision = made.put(key, value, condition)?;
-                buckets.insert(bucket.to_owned(), made);
-                Ok(revision)
-            }
-            Condition::Revision(_) => {
-                Err(Error::new(ErrorKind::Conflict, "the bucket does not exist"))
-            }
-        }
+        work: impl FnOnce(&mut HashMap<String, Bucket>) -> Result<T>,
+    ) -> BoxFuture<'static, Result<T>> {
+        let mut store = self.lock();
+        let result = if store.closed { Err(closed()) } else { work(&mut store.buckets) };
+        drop(store);
+        Box::pin(future::ready(result))
     }
 
-    fn create_now(&self, config: &BucketConfig) -> Result<()> {
-        config.check()?;
-        let mut buckets = self.buckets();
-        match buckets.get_mut(&config.name) {
-            Some(bucket) => bucket.change(config),
-            None => {
-                let made = Bucket::new(config, self.codec)?;
-                buckets.insert(config.name.clone(), made);
-                Ok(())
-            }
-        }
+    fn check_key(&self, key: Key<'_>) -> Result<()> {
+        self.codec.encode(key, &mut String::new())
     }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the memory driver is closed; make a new one")
 }
 
 impl Default for MemoryDriver {
@@ -109,10 +104,11 @@ impl Driver for MemoryDriver {
         bucket: &'a str,
         _deadline: Instant,
     ) -> BoxFuture<'a, Result<Capabilities>> {
-        let max_value_size = self.buckets().get(bucket).map_or(MAX_PAYLOAD, Bucket::max_size);
-        let capabilities =
-            Capabilities::basic(max_value_size).with_compare_and_set(true).with_compression(true);
-        Box::pin(future::ready(Ok(capabilities)))
+        self.with(|buckets| {
+            let max_value_size = buckets.get(bucket).map_or(MAX_PAYLOAD, Bucket::max_size);
+            let capabilities = Capabilities::basic(max_value_size);
+            Ok(capabilities.with_compare_and_set(true).with_compression(true))
+        })
     }
 
     fn get<'a>(
@@ -122,11 +118,10 @@ impl Driver for MemoryDriver {
         _consistency: Consistency,
         _deadline: Instant,
     ) -> BoxFuture<'a, Result<Option<Entry>>> {
-        let found = match self.buckets().get_mut(bucket) {
+        self.with(|buckets| match buckets.get_mut(bucket) {
             Some(bucket) => bucket.get(key),
-            None => self.codec.encode(key, &mut String::new()).map(|()| None),
-        };
-        Box::pin(future::ready(found))
+            None => self.check_key(key).map(|()| None),
+        })
     }
 
     fn put<'a>(
@@ -137,7 +132,19 @@ impl Driver for MemoryDriver {
         condition: Condition,
         _deadline: Instant,
     ) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(future::ready(self.put_now(bucket, key, value, condition)))
+        self.with(|buckets| {
+            if let Some(bucket) = buckets.get_mut(bucket) {
+                return bucket.put(key, value, condition);
+            }
+            self.check_key(key)?;
+            if condition != Condition::Always {
+                return Err(Error::new(ErrorKind::Conflict, "the bucket does not exist"));
+            }
+            let mut made = Bucket::new(&BucketConfig::new(bucket), self.codec)?;
+            let revision = made.put(key, value, condition)?;
+            buckets.insert(bucket.to_owned(), made);
+            Ok(revision)
+        })
     }
 
     fn delete<'a>(
@@ -146,11 +153,10 @@ impl Driver for MemoryDriver {
         key: Key<'a>,
         _deadline: Instant,
     ) -> BoxFuture<'a, Result<()>> {
-        let deleted = match self.buckets().get_mut(bucket) {
+        self.with(|buckets| match buckets.get_mut(bucket) {
             Some(bucket) => bucket.delete(key),
-            None => self.codec.encode(key, &mut String::new()),
-        };
-        Box::pin(future::ready(deleted))
+            None => self.check_key(key),
+        })
     }
 
     fn create_bucket<'a>(
@@ -158,6 +164,13 @@ impl Driver for MemoryDriver {
         config: &'a BucketConfig,
         _deadline: Instant,
     ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(future::ready(self.create_now(config)))
+        self.with(|buckets| match buckets.get_mut(&config.name) {
+            Some(bucket) => bucket.change(config),
+            None => {
+                let made = Bucket::new(config, self.codec)?;
+                buckets.insert(config.name.clone(), made);
+                Ok(())
+            }
+        })
     }
 }

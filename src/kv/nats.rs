@@ -35,6 +35,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long the marker of a delete stays: long enough for watchers to see it after a reconnect.
 const DELETE_MARKER_TTL: Duration = Duration::from_secs(60);
 
+/// What the answer to a read has beside the value, at most: its subject, stream, time, JSON.
+const ANSWER_OVERHEAD: usize = 4096;
+
 /// The driver on one connection.
 #[derive(Debug)]
 pub(crate) struct NatsDriver {
@@ -57,6 +60,34 @@ impl NatsDriver {
     /// What there is to say of a key in a bucket that does not exist.
     fn check_key(&self, key: Key<'_>) -> Result<()> {
         self.buckets.default_codec().encode(key, &mut String::new())
+    }
+
+    /// The largest value that can be written and read again.
+    ///
+    /// Answers of another domain come over a leaf node's connection, which ends when a message is
+    /// above its server's limit; an answer has more headers than the value was written with, and
+    /// the leader's is in base64.
+    fn max_value_size(&self) -> usize {
+        let max_payload = self.link.client().max_payload();
+        match self.link.settings().jetstream_domain() {
+            Some(_) => (max_payload / 4 * 3).saturating_sub(ANSWER_OVERHEAD),
+            None => max_payload,
+        }
+    }
+
+    fn check_size(&self, value: &Value) -> Result<()> {
+        let (size, limit) = (value.bytes.len(), self.max_value_size());
+        if size <= limit {
+            return Ok(());
+        }
+        let max_payload = self.link.client().max_payload();
+        Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "the value has {size} bytes; the limit is {limit}, which follows from the server's \
+                 max_payload of {max_payload}"
+            ),
+        ))
     }
 
     async fn read(
@@ -179,7 +210,7 @@ impl NatsDriver {
         let server = self.link.capabilities(deadline).await?;
         let bucket = self.buckets.open(name, deadline).await?;
         let limit = bucket.and_then(|bucket| bucket.max_value_size).unwrap_or(usize::MAX);
-        Ok(Capabilities::basic(limit.min(server.max_payload()))
+        Ok(Capabilities::basic(limit.min(self.max_value_size()))
             .with_compare_and_set(true)
             .with_compression(server.supports(Feature::StreamCompression)))
     }
@@ -254,6 +285,7 @@ impl Driver for NatsDriver {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<u64>> {
         Box::pin(async move {
+            self.check_size(&value)?;
             let content = Content::Value(value, condition);
             let written = self.write(bucket, key, &content, deadline).await?;
             written.ok_or_else(|| Error::new(ErrorKind::Conflict, "the bucket does not exist"))
