@@ -33,7 +33,7 @@ const FILE_NAMES: &[&str] =
 /// use nats_connector::{Format, Settings};
 ///
 /// let settings = Settings::builder()
-///     .text("app.yml", Format::Yaml, "nats: { server: \"${HOST:localhost}\", name: app }")
+///     .text("app.conf", Format::Lines, "NATS.SERVER=${HOST:localhost}\nNATS.NAME=app")
 ///     .env_from([("HOST", "db"), ("NATS_NAME", "worker")])
 ///     .args_from(["--NATS.RANDOMIZE=false"])
 ///     .set("NATS.MAX_RECONNECT", -1)
