@@ -57,6 +57,7 @@ impl Effective {
             values.problem(problem);
             server::Servers::none()
         });
+        values.paths();
         let (auth, ignored) = auth::resolve(values, servers.auth.clone());
         warnings.extend(ignored);
         values.pair("TLS_CERT", "TLS_KEY");

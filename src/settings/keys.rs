@@ -77,7 +77,8 @@ impl Key {
 }
 
 const TEXT: &str = "text";
-const PATH: &str = "path";
+/// The kind of settings that name a file.
+pub(super) const PATH: &str = "path";
 const DURATION: &str = "duration";
 const BOOLEAN: &str = "boolean";
 const ABOVE_ZERO: &str = "time with its unit (500ms, 2s, 1m30s), above zero";

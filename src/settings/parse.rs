@@ -106,6 +106,22 @@ impl Values {
         }
     }
 
+    /// Checks that settings which name files do not hold what belongs into one. Such a text is not
+    /// shown.
+    pub(super) fn paths(&mut self) {
+        for key in keys::KEYS.iter().filter(|key| key.kind() == keys::PATH) {
+            let Some(Value { text, origin }) = self.get(key.short_name()) else { continue };
+            if text.contains('\n') || text.contains("-----BEGIN") || is_seed(text) {
+                let name = self.full_name(key.short_name());
+                let problem = format!(
+                    "{name}: the value from {origin} is a key or certificate itself; expected the \
+                     path of a file that has it"
+                );
+                self.problem(problem);
+            }
+        }
+    }
+
     /// Adds a problem, to be reported with all others.
     pub(super) fn problem(&mut self, problem: String) {
         self.problems.push(problem);
@@ -132,23 +148,20 @@ impl Values {
         })
     }
 
-    /// The value of a setting, or nothing when it is not set or not valid.
+    /// The value of a setting, or nothing when it is not set or not valid. Not for secrets: a text
+    /// that is not valid is shown.
     pub(super) fn read_optional<T>(
         &mut self,
         short_name: &str,
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
+        debug_assert!(keys::find(short_name).is_some_and(|key| !key.is_secret()), "{short_name}");
         let Value { text, origin } = self.get(short_name)?;
         let parsed = parse(text.trim());
         if parsed.is_none() {
-            let shown = if keys::find(short_name).is_some_and(Key::is_secret) {
-                "the value".to_owned()
-            } else {
-                format!("{text:?}")
-            };
             let name = self.full_name(short_name);
-            let problem = format!("{name}: {shown} from {origin} is not {expected}");
+            let problem = format!("{name}: {text:?} from {origin} is not {expected}");
             self.problems.push(problem);
         }
         parsed
@@ -222,4 +235,12 @@ pub(super) fn is_topic_prefix(text: &str) -> bool {
 /// What bucket names are made of.
 pub(super) fn is_bucket(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
+/// Whether a text has the form of an NKey seed: `S`, the type, and base32 to 58 characters.
+fn is_seed(text: &str) -> bool {
+    let text = text.trim();
+    text.len() == 58
+        && text.starts_with('S')
+        && text.chars().all(|c| matches!(c, 'A'..='Z' | '2'..='7'))
 }

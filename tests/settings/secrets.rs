@@ -57,6 +57,26 @@ fn every_way_to_authenticate_is_redacted_and_kept() {
 }
 
 #[test]
+fn a_key_in_place_of_a_path_is_refused_unseen() {
+    let seed = format!("SUA{}", "C3R4T".repeat(11));
+    let pem = "-----BEGIN NATS USER JWT-----\neyJhbGciOi";
+    for key in
+        ["NATS.CREDENTIALS", "NATS.NKEY_FILE", "NATS.TLS_CERT", "NATS.TLS_KEY", "NATS.TLS_CA"]
+    {
+        for value in [seed.as_str(), pem] {
+            let error = Settings::builder().set(key, value).build().unwrap_err();
+            let printed = format!("{error} {error:?}");
+            assert!(printed.contains(key), "{printed}");
+            assert!(printed.contains("from code is a key or certificate itself"), "{printed}");
+            assert!(!printed.contains("C3R4T") && !printed.contains("eyJ"), "{printed}");
+        }
+    }
+    // The control: a path is shown.
+    let settings = Settings::builder().set("NATS.NKEY_FILE", "SUA/C3R4T.nk").build().unwrap();
+    assert!(printed(&settings).contains("C3R4T"));
+}
+
+#[test]
 fn no_error_has_a_secret() {
     let lines = |text: &str| Settings::builder().text("a.conf", Format::Lines, text);
     let json = |text: &str| Settings::builder().text("a.json", Format::Json, text);
