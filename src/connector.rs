@@ -85,12 +85,13 @@ impl Connector {
     /// # Errors
     /// `InvalidSettings` for a bad file; `Unauthorized` or `Unavailable` telling for each server
     /// tried whether it refused, timed out, did not accept the credentials, failed in TLS or was
-    /// not found by name; `Closed` after the process began to shut down.
+    /// not found by name; `Closed` while the process shuts down. What connects after the
+    /// [shutdown's](crate::shutdown) report is drained by nobody but its owner.
     ///
     /// # Cancel safety
     /// Dropped before it is done, there is no connection.
     pub async fn connect(settings: &Settings) -> Result<Connector> {
-        if crate::shutdown::is_requested() {
+        if crate::shutdown::is_under_way() {
             return Err(
                 Error::new(ErrorKind::Closed, "the process is shutting down").operation("connect")
             );
@@ -138,13 +139,12 @@ impl Connector {
     ) -> Connector {
         let tasks = Arc::new(Tasks::default());
         let serializer = Serializer::by_name(settings.serializer()).unwrap_or_default();
-        let pubsub = PubSub::build(
-            driver,
-            settings.request_timeout(),
-            tasks.clone(),
-            settings.topic_prefix(),
-            serializer,
-        );
+        let prefix = match settings.topic_prefix() {
+            "" => String::new(),
+            prefix => format!("{prefix}."),
+        };
+        let pubsub =
+            PubSub::build(driver, settings.request_timeout(), tasks.clone(), &prefix, serializer);
         let drained = tokio::sync::OnceCell::new();
         let connector =
             Connector(Arc::new(Inner { settings, back_end, pubsub, kv, tasks, drained }));

@@ -10,6 +10,7 @@
 //! [`with_signals`](crate::connector::Register::with_signals) a signal ends it undrained.
 
 use std::any::Any;
+use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -106,6 +107,36 @@ impl ShutdownReport {
     }
 }
 
+impl fmt::Display for ShutdownReport {
+    /// One line for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} handlers finished, {} abandoned, {} in {:.1} s",
+            self.handlers_finished,
+            self.handlers_abandoned,
+            if self.proved { "all proved sent" } else { "NOT proved sent" },
+            self.elapsed.as_secs_f32()
+        )?;
+        for (name, outcome) in self.hooks.iter().filter(|(_, o)| *o != HookOutcome::Done) {
+            write!(f, "; hook \"{name}\" {outcome}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for HookOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HookOutcome::Done => f.write_str("ended well"),
+            HookOutcome::Failed(why) => write!(f, "failed: {why}"),
+            HookOutcome::Panicked(why) => write!(f, "panicked: {why}"),
+            HookOutcome::TimedOut => f.write_str("took too long"),
+            HookOutcome::NotRun => f.write_str("had no time left to run"),
+        }
+    }
+}
+
 /// Runs `hook` at shutdown, before connectors drain; the last registered runs first. A hook that
 /// another one registers runs too. Panics and errors are reported and keep no other hook from
 /// running.
@@ -140,6 +171,11 @@ pub async fn requested() {
 #[must_use]
 pub fn is_requested() -> bool {
     *SHUTDOWN.phase.borrow() >= Phase::Requested
+}
+
+/// Whether a shutdown is requested and not over, so that a new connector could miss the drain.
+pub(crate) fn is_under_way() -> bool {
+    is_requested() && SHUTDOWN.report.borrow().is_none()
 }
 
 /// Requests the shutdown as a signal would: [`requested`] resolves, and who is in [`wait`] goes on.

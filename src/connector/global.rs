@@ -72,6 +72,9 @@ impl Register {
             }
             return Ok(connector);
         }
+        if shutdown::is_requested() {
+            return Err(Error::new(ErrorKind::Closed, "the process is shutting down"));
+        }
         let connector = Connector::connect(&settings).await?;
         pubsub::register(connector.pubsub());
         kv::register(connector.kv());
