@@ -57,6 +57,9 @@ static JSON: Serializer = Serializer(Kind::Json);
 static MESSAGE_PACK: Serializer = Serializer(Kind::MessagePack);
 static TEXT: Serializer = Serializer(Kind::Text);
 
+/// The header that names the serializer of a payload, where it is not the default one.
+pub(crate) const CONTENT_TYPE: &str = "Content-Type";
+
 /// How much of a foreign text (a header, a decoder's words) an error repeats, in characters.
 const QUOTE_LIMIT: usize = 120;
 

@@ -1,7 +1,7 @@
 //! The functions over the default key-value driver. One test: the default is the process's own.
 
 use nats_connector::kv::{self, BucketConfig, Kv, MemoryDriver};
-use nats_connector::{ErrorKind, Serializer};
+use nats_connector::{ErrorKind, Serializer, Settings};
 
 #[tokio::test]
 async fn handles_bind_when_first_used_and_follow_the_default() {
@@ -56,6 +56,13 @@ async fn handles_bind_when_first_used_and_follow_the_default() {
     assert!(kv::driver("none").is_none());
     assert!(kv::driver("tests").unwrap().exists("key").await.unwrap());
     assert!(!kv::driver("cache").unwrap().exists("key").await.unwrap());
+
+    // Registering adds the connector's, and leaves the chosen default.
+    let settings = Settings::builder().set("NATS.SERVER", "memory:").build().unwrap();
+    nats_connector::register_with(settings).await.unwrap();
+    assert_eq!(kv::drivers(), ["cache", "tests", "nats"]);
+    assert_eq!(kv::bucket("users").get::<u32>("user:2").await.unwrap(), Some(2));
+    assert!(!kv::driver("nats").unwrap().bucket("users").exists("user:2").await.unwrap());
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@
 //!
 //! For the author of a driver: `run` takes a function that gives handles on one store, with a key
 //! codec that takes any key, no prefix and JSON. Buckets have names of their own, so the store may
-//! be in use and the suite may run again. What [`Capabilities`] claim is tried; what they do not
+//! be in use and the suite may run again; `conditions` also asks the driver itself. What [`Capabilities`] claim is tried; what they do not
 //! claim must be refused as `Unsupported`. Outages, permissions and lost replies are the driver's
 //! own to test.
 
@@ -21,10 +21,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::future;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::Serializer;
 use crate::error::{ErrorKind, Result};
-use crate::kv::{BucketConfig, Capabilities, Kv, MAX_KEY_LEN, Storage};
+use crate::kv::driver::{Condition, Value};
+use crate::kv::{BucketConfig, Capabilities, Key, Kv, MAX_KEY_LEN, Storage};
 
 /// A size above which the largest value is not tried.
 const LARGEST_TRIED: usize = 16 * 1024 * 1024;
@@ -41,6 +43,7 @@ pub async fn run(make: impl Fn() -> Kv) {
     revisions(&make()).await;
     delete(&make()).await;
     replace(&make()).await;
+    conditions(&make()).await;
     concurrent_replaces(&make()).await;
     buckets(&make()).await;
     prefixes(&make()).await;
@@ -245,6 +248,36 @@ pub async fn replace(kv: &Kv) {
     same("get it", kv.get("user:1").await, &Some(2));
 }
 
+/// A write under a condition takes place only while the condition holds.
+pub async fn conditions(kv: &Kv) {
+    let driver = ok("driver", kv.driver());
+    let bucket = unique("conditions");
+    let kv = kv.bucket(&bucket);
+    let write = async |key: &str, revision: u64| {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let value = Value::new(Bytes::from("new"));
+        let condition = Condition::Revision(revision);
+        driver.put(&bucket, Key::new("", key), value, condition, deadline).await
+    };
+    if !capabilities(&kv).await.compare_and_set {
+        refused("a conditional write", ErrorKind::Unsupported, write("key", 1).await);
+        return;
+    }
+    refused("a condition on a missing bucket", ErrorKind::Conflict, write("key", 7).await);
+    let first = ok("set", kv.set_raw("key", "old").await);
+    refused("a condition on a missing key", ErrorKind::Conflict, write("other", first).await);
+    same("nothing was stored under it", kv.exists("other").await, &false);
+    refused("a revision that is not yet", ErrorKind::Conflict, write("key", first + 1).await);
+    same("the value stays", kv.get_raw("key").await, &Some(Bytes::from("old")));
+    let second = ok("the key's revision", write("key", first).await);
+    assert!(second > first, "revision {second} follows {first}");
+    same("the value changes", kv.get_raw("key").await, &Some(Bytes::from("new")));
+    refused("a revision that was", ErrorKind::Conflict, write("key", first).await);
+    ok("delete", kv.delete("key").await);
+    refused("the revision of a deleted key", ErrorKind::Conflict, write("key", second).await);
+    same("it stays deleted", kv.exists("key").await, &false);
+}
+
 /// Twenty replaces of one key at once all succeed, each with a revision of its own.
 pub async fn concurrent_replaces(kv: &Kv) {
     let kv = kv.bucket(unique("replaces"));
@@ -378,9 +411,9 @@ pub async fn bucket_ttl(kv: &Kv) {
     let bucket = ok("create", kv.create_bucket(config).await);
     ok("set", bucket.set("key", &1).await);
     same("get at once", bucket.get("key").await, &Some(1));
-    let deadline = tokio::time::Instant::now() + ttl * 10;
+    let deadline = Instant::now() + ttl * 10;
     while ok("exists", bucket.exists("key").await) {
-        assert!(tokio::time::Instant::now() < deadline, "a value outlived its bucket's ttl by 9 s");
+        assert!(Instant::now() < deadline, "a value outlived its bucket's ttl by 9 s");
         tokio::time::sleep(ttl / 10).await;
     }
     same("replace of what has expired", bucket.replace("key", &2).await, &None);

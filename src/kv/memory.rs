@@ -1,8 +1,8 @@
 //! The key-value driver of one process, for tests and first steps.
 //!
 //! It models what a client sees of NATS key-value on one nats-server: buckets with their options,
-//! one growing revision for each bucket, history, lifetimes, delete markers (which count as
-//! messages of their key), key codecs and the limits of keys, values, headers and buckets. It
+//! one growing revision for each bucket, history, lifetimes, delete markers (in buckets with history;
+//! elsewhere a delete leaves nothing), key codecs and the limits of keys, values, headers and buckets. It
 //! refuses what such a server refuses, more than one replica for instance. Every read is up to
 //! date. Storage and compression are kept and change nothing that a client can see.
 //!

@@ -31,6 +31,7 @@ use super::retry::Retry;
 use super::{BucketConfig, Key};
 use crate::connector::{Feature, Link};
 use crate::error::{Error, ErrorKind, Result};
+use crate::serializer::CONTENT_TYPE;
 
 /// How long the marker of a delete stays: long enough for watchers to see it after a reconnect.
 const DELETE_MARKER_TTL: Duration = Duration::from_secs(60);
@@ -236,7 +237,7 @@ fn value_headers(value: &Value, condition: Condition) -> Option<HeaderMap> {
     }
     let mut headers = HeaderMap::new();
     if let Some(content_type) = &value.content_type {
-        headers.insert(message::CONTENT_TYPE, content_type.as_str());
+        headers.insert(CONTENT_TYPE, content_type.as_str());
     }
     if let Condition::Revision(revision) = condition {
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(revision));

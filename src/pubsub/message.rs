@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 
 use super::PubSub;
 use super::driver::InboundMessage;
-use super::publish::{CONTENT_TYPE, Delivery, Draft, Publish, publish};
+use super::publish::{Delivery, Draft, Publish, publish};
 use crate::error::{Error, ErrorKind, Result};
+use crate::serializer::CONTENT_TYPE;
 
 /// A received message. Its payload is shared, not copied; it never prints in `Debug`.
 #[derive(Clone)]

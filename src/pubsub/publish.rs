@@ -17,9 +17,7 @@ use super::subject::check_publish;
 use crate::call::Call;
 use crate::deadline::after;
 use crate::error::Result;
-
-/// The header that names a payload's media type when it is not the default one.
-pub(crate) const CONTENT_TYPE: &str = "Content-Type";
+use crate::serializer::CONTENT_TYPE;
 
 /// A message being built. Its payload never prints.
 pub(crate) struct Draft {

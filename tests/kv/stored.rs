@@ -1,9 +1,11 @@
 //! What is stored, and under which subject.
 
+use std::time::Duration;
+
 use nats_connector::kv::{BucketConfig, KeyCodec};
 use nats_connector::{Connector, ErrorKind, Serializer};
 use serde_json::{Value, json};
-use testkit::{Server, Version, require};
+use testkit::{Server, Version, eventually, require};
 
 use super::{api, connect, connect_with, stream};
 
@@ -117,6 +119,16 @@ async fn deletes_leave_no_heap_of_markers() {
     let marker = headers(&connector, "b", "key").await;
     assert_eq!(marker.get("KV-Operation").unwrap().as_str(), "DEL");
     assert_eq!(marker.get("Nats-TTL").unwrap().as_str(), "60");
+    // Nothing is left when such a marker goes: here is one that does so at once.
+    let mut short = marker.clone();
+    short.insert("Nats-TTL", "1");
+    let context = connector.jetstream().unwrap();
+    let sent = context.publish_with_headers("$KV.b.key", short, "".into()).await.unwrap();
+    sent.await.unwrap();
+    eventually(Duration::from_secs(20), || async {
+        stream(&connector, "b").await["state"]["messages"] == 0
+    })
+    .await;
 
     // With history the older value would come back when the marker goes: it stays.
     let kept = BucketConfig::new("kept").history(5);

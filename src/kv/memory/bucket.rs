@@ -96,9 +96,14 @@ impl Bucket {
         let key = self.encode(key)?;
         self.expire();
         let last = self.keys.get(&key).and_then(VecDeque::back);
-        if last.is_some_and(|message| message.value.is_some()) {
-            self.append(&key, None)?;
+        if last.is_none_or(|message| message.value.is_none()) {
+            return Ok(());
         }
+        if self.history() > 1 {
+            return self.append(&key, None).map(drop);
+        }
+        self.revision += 1;
+        self.remove_oldest(&key);
         Ok(())
     }
 

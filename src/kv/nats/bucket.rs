@@ -1,9 +1,7 @@
 //! A bucket as the server has it: what reads and writes need of its stream.
 
-use serde_json::Value;
-
 use super::api::Info;
-use super::config::KEY_CODEC;
+use super::config::kept_codec;
 use crate::connector::Link;
 use crate::error::Result;
 use crate::kv::{Key, KeyCodec};
@@ -32,10 +30,8 @@ pub(super) struct Bucket {
 impl Bucket {
     /// The bucket that `info` tells of.
     pub(super) fn new(link: &Link, name: &str, info: &Info, codec: KeyCodec) -> Self {
-        let kept = info.config.get("metadata").and_then(|metadata| metadata.get(KEY_CODEC));
-        let written = kept.and_then(Value::as_str).and_then(|kept| kept.parse().ok());
         Bucket {
-            codec: written.unwrap_or(codec),
+            codec: kept_codec(info).unwrap_or(codec),
             direct: info.flag("allow_direct"),
             markers_expire: info.flag("allow_msg_ttl") && info.number("max_msgs_per_subject") == 1,
             max_value_size: usize::try_from(info.number("max_msg_size")).ok().filter(|n| *n > 0),

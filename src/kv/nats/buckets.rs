@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::api::{self, Info};
 use super::bucket::{Bucket, stream_name};
-use super::config::{Options, check_supported, keep_codec, new_stream};
-use crate::connector::{Feature, Link};
+use super::config::{Options, check_supported, keep_codec, kept_codec, new_stream};
+use crate::connector::{Capabilities, Feature, Link};
 use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::{BucketConfig, KeyCodec};
@@ -66,8 +66,8 @@ impl Buckets {
         found
     }
 
-    /// The bucket, made if there is none: as this process made it before, or with `check`ed
-    /// defaults.
+    /// The bucket, made if there is none and `check` agrees: as this process made it before, or
+    /// with nothing but defaults.
     pub(super) async fn open_or_make(
         &self,
         name: &str,
@@ -79,22 +79,32 @@ impl Buckets {
         }
         let begun = Instant::now();
         let slot = self.slot(name);
-        let mut opening = slot.lock(deadline).await?;
-        if let Some(bucket) = self.find(name, &slot, &mut opening, begun, deadline).await? {
-            return Ok(bucket);
-        }
-        check()?;
-        let config = opening.made_with.clone().unwrap_or_else(|| BucketConfig::new(name));
-        let info = match self.make(&config, deadline).await {
-            // Somebody else was faster, with another config: theirs stands.
-            Err(error) if error.is_already_exists() => {
-                let found = self.find(name, &slot, &mut opening, Instant::now(), deadline).await?;
-                return found.ok_or(error);
+        let opened = async {
+            let mut opening = slot.lock(deadline).await?;
+            if let Some(bucket) = self.find(name, &slot, &mut opening, begun, deadline).await? {
+                return Ok(bucket);
             }
-            made => made?,
+            check()?;
+            let config = opening.made_with.clone().unwrap_or_else(|| BucketConfig::new(name));
+            match self.make(&config, deadline).await {
+                Ok(info) => {
+                    opening.made_with = Some(config);
+                    Ok(self.keep(name, &slot, &info))
+                }
+                // Somebody else was faster, with another config: theirs stands.
+                Err(error) if error.is_already_exists() => {
+                    let now = Instant::now();
+                    let found = self.find(name, &slot, &mut opening, now, deadline).await?;
+                    found.ok_or(error)
+                }
+                Err(error) => Err(error),
+            }
         };
-        opening.made_with = Some(config);
-        Ok(self.keep(name, &slot, &info))
+        let opened = opened.await;
+        if opened.is_err() {
+            self.release(name, slot);
+        }
+        opened
     }
 
     /// Makes the bucket, or changes it to what `config` sets.
@@ -103,27 +113,30 @@ impl Buckets {
         let server = self.link.capabilities(deadline).await?;
         check_supported(config, self.codec, &server)?;
         let slot = self.slot(name);
-        let mut opening = slot.lock(deadline).await?;
-        let stream = stream_name(name);
-        let info = match api::info(&self.link, &stream, deadline).await? {
-            Some(info) => {
-                self.change(config, info, server.supports(Feature::StreamMetadata), deadline)
-                    .await?
+        let created = async {
+            let mut opening = slot.lock(deadline).await?;
+            let info = match api::info(&self.link, &stream_name(name), deadline).await? {
+                Some(info) => self.change(config, info, &server, deadline).await?,
+                None => self.make(config, deadline).await?,
+            };
+            let merged = opening.made_with.take().map(|earlier| earlier.merged(config));
+            opening.made_with = Some(merged.unwrap_or_else(|| config.clone()));
+            self.keep(name, &slot, &info);
+            match Options::of(config).first_missing(&info) {
+                None => Ok(()),
+                Some(option) => Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "the bucket is there, but the server that holds it left this option out: it is \
+                     older than the one connected to",
+                )
+                .with("option", option)),
             }
-            None => self.make(config, deadline).await?,
         };
-        if let Some(option) = Options::of(config).first_missing(&info) {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "the bucket is there, but the server that holds it does not know this option and \
-                 left it out; it is older than the one connected to",
-            )
-            .with("option", option));
+        let created = created.await;
+        if created.is_err() {
+            self.release(name, slot);
         }
-        let earlier = opening.made_with.take();
-        opening.made_with = Some(earlier.map_or_else(|| config.clone(), |it| it.merged(config)));
-        self.keep(name, &slot, &info);
-        Ok(())
+        created
     }
 
     /// Forgets a handle that did not work, so that the next use asks the server again.
@@ -212,12 +225,12 @@ impl Buckets {
         &self,
         config: &BucketConfig,
         info: Info,
-        metadata: bool,
+        server: &Capabilities,
         deadline: Instant,
     ) -> Result<Info> {
-        let codec = Bucket::new(&self.link, &config.name, &info, self.codec).codec;
-        let wanted = config.key_codec.unwrap_or(codec);
-        if wanted != codec && !info.is_empty() {
+        let kept = kept_codec(&info);
+        let codec = kept.unwrap_or(self.codec);
+        if config.key_codec.is_some_and(|wanted| wanted != codec) && !info.is_empty() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "the key codec of a bucket that holds keys cannot change",
@@ -225,14 +238,15 @@ impl Buckets {
             .with("key_codec", codec.as_str()));
         }
         let options = Options::of(config);
-        let keep = metadata && config.key_codec.is_some();
-        if wanted == codec && !keep && options.first_missing(&info).is_none() {
+        let can_keep = server.supports(Feature::StreamMetadata);
+        let keep = config.key_codec.filter(|wanted| can_keep && kept != Some(*wanted));
+        if keep.is_none() && options.first_missing(&info).is_none() {
             return Ok(info);
         }
         let mut stream = info.config;
         options.apply(&mut stream);
-        if keep {
-            keep_codec(&mut stream, wanted);
+        if let Some(codec) = keep {
+            keep_codec(&mut stream, codec);
         }
         api::update(&self.link, &stream_name(&config.name), &stream, deadline).await
     }

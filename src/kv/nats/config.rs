@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kv::{BucketConfig, KeyCodec};
 
 /// Where a bucket's metadata keeps its key codec.
-pub(super) const KEY_CODEC: &str = "nats-connector.key-codec";
+const KEY_CODEC: &str = "nats-connector.key-codec";
 
 /// How long the server tells readers that a value has expired: the least it allows, since a longer
 /// one would raise shorter lifetimes of keys in buckets with history.
@@ -90,6 +90,11 @@ pub(super) fn new_stream(
     }
     Options::of(config).apply(&mut stream);
     stream
+}
+
+/// The codec that a stream's metadata names.
+pub(super) fn kept_codec(info: &Info) -> Option<KeyCodec> {
+    info.config.get("metadata")?.get(KEY_CODEC)?.as_str()?.parse().ok()
 }
 
 /// Writes the codec into a stream's metadata, beside what is there.

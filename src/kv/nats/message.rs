@@ -12,9 +12,8 @@ use super::bucket::Bucket;
 use crate::connector::capabilities::ApiError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::driver::{Entry, Value};
+use crate::serializer::CONTENT_TYPE;
 
-/// The header of a value that another serializer than the default wrote.
-pub(super) const CONTENT_TYPE: &str = "Content-Type";
 /// The header of a message that is no value (ADR-8).
 pub(super) const KV_OPERATION: &str = "KV-Operation";
 /// A delete, in that header.
