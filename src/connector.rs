@@ -139,12 +139,13 @@ impl Connector {
     ) -> Connector {
         let tasks = Arc::new(Tasks::default());
         let serializer = Serializer::by_name(settings.serializer()).unwrap_or_default();
-        let prefix = match settings.topic_prefix() {
-            "" => String::new(),
-            prefix => format!("{prefix}."),
-        };
-        let pubsub =
-            PubSub::build(driver, settings.request_timeout(), tasks.clone(), &prefix, serializer);
+        let pubsub = PubSub::build(
+            driver,
+            settings.request_timeout(),
+            tasks.clone(),
+            settings.topic_prefix(),
+            serializer,
+        );
         let drained = tokio::sync::OnceCell::new();
         let connector =
             Connector(Arc::new(Inner { settings, back_end, pubsub, kv, tasks, drained }));

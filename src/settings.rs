@@ -250,7 +250,8 @@ impl Settings {
         self.0.effective.jetstream_prefix.as_deref()
     }
 
-    /// `NATS.TOPIC_PREFIX`: put before every topic, joined by a dot. Default empty.
+    /// `NATS.TOPIC_PREFIX`: put before every topic as it is, so it usually ends with a dot.
+    /// Default empty.
     #[must_use]
     pub fn topic_prefix(&self) -> &str {
         &self.0.effective.topic_prefix
