@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use nats_connector::kv::BucketConfig;
 use nats_connector::pubsub::Message;
 use nats_connector::{Connector, Error, ErrorKind, Result, Settings};
@@ -59,7 +59,7 @@ const FEATURES: [(&str, Feature); 15] = [
         async move {
             let mut heard = user.pubsub().messages("orders.*").queue("workers").await?;
             admin.pubsub().publish("orders.created", &1).await?;
-            told(timeout(PATIENCE, futures::StreamExt::next(&mut heard)).await.ok().flatten())
+            told(timeout(PATIENCE, heard.next()).await.ok().flatten())
         }
         .boxed()
     }),
@@ -316,4 +316,41 @@ async fn responses_may_be_allowed_without_the_inbox() {
         service.pubsub().request("price.other", &1).await.unwrap_err().kind(),
         ErrorKind::Unauthorized
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_told_once_by_the_call_that_met_it() {
+    if !require(Version::V2_15) {
+        return;
+    }
+    let may = Permissions::default().subscribe(&["_INBOX.>"]).publish(&["_INBOX.>"]);
+    let server = Server::builder().jetstream().user_with("user", "secret", &may).start().await;
+    let user = connect(&server, "user").await;
+    let refused = |error: Error, subject: &str| {
+        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+        assert_eq!(error.context("subject"), Some(subject), "{error}");
+    };
+
+    refused(user.pubsub().request("price.get", &1).await.unwrap_err(), "price.get");
+    user.pubsub().flush().await.unwrap();
+
+    user.pubsub().publish("orders.created", &1).await.unwrap();
+    let told = timeout(PATIENCE, async {
+        loop {
+            // On a busy machine the refusal may come in later than the first round trips.
+            if let Err(error) = user.pubsub().flush().await {
+                return error;
+            }
+        }
+    });
+    refused(told.await.unwrap(), "orders.created");
+    user.pubsub().flush().await.unwrap();
+
+    match user.pubsub().messages("orders.*").await {
+        Err(error) => refused(error, "orders.*"),
+        Ok(mut late) => {
+            assert!(timeout(PATIENCE, late.next()).await.unwrap().is_none());
+        }
+    }
+    user.pubsub().flush().await.unwrap();
 }

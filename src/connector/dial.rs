@@ -185,10 +185,12 @@ fn note(shared: &Shared, limit: &RateLimit, event: &Event) {
                 other => other.to_string(),
             };
             if let Some(denied) = Denied::parse(&text) {
-                if denied.publish {
-                    shared.requests.fail(Some(&denied.subject), |_| denied.error());
+                // A request tells its refusal itself; the next flush must not tell it again.
+                let told = denied.publish
+                    && shared.requests.fail(Some(&denied.subject), |_| denied.error());
+                if !told {
+                    status.deny(denied);
                 }
-                status.deny(denied);
             }
             status.set_last_error(text.as_str());
             if let Some(held_back) = limit.pass() {

@@ -18,7 +18,7 @@ use super::health::Health;
 use super::leave::Sources;
 use super::reconnect::Reconnect;
 use super::requests::{Pending, Requests};
-use super::status::{State, Status};
+use super::status::{Denied, State, Status};
 use super::tls;
 use crate::deadline::{Deadline, after, within};
 use crate::error::{Error, ErrorKind, Result};
@@ -310,6 +310,24 @@ impl Link {
             }
             other => other.map(drop),
         }
+    }
+
+    /// What the server has refused of all that was sent before, among what `matches`. Refusals come
+    /// as events, and another task than that of the answers takes them in: it has nearly always had
+    /// its turn when a second round trip is done. A refusal that is later is kept for the next call.
+    pub(crate) async fn refusal(
+        &self,
+        deadline: Instant,
+        matches: impl Fn(&Denied) -> bool,
+    ) -> Result<Option<Denied>> {
+        for _ in 0..2 {
+            self.barrier(deadline).await?;
+            let denied = self.shared.status.take_denied(&matches);
+            if denied.is_some() {
+                return Ok(denied);
+            }
+        }
+        Ok(None)
     }
 
     /// What the connected server can do; asked once per connection.

@@ -95,19 +95,21 @@ impl Requests {
         }
     }
 
-    /// Ends the waiting requests to `subject` (all, without one) with an error.
-    pub(crate) fn fail(&self, subject: Option<&str>, error: impl Fn(&Subject) -> Error) {
+    /// Ends the waiting requests to `subject` (all, without one) with an error; whether there were
+    /// any.
+    pub(crate) fn fail(&self, subject: Option<&str>, error: impl Fn(&Subject) -> Error) -> bool {
         let mut waiting = self.lock();
         let tokens: Vec<u64> = waiting
             .iter()
             .filter(|(_, waiter)| subject.is_none_or(|subject| waiter.subject.as_str() == subject))
             .map(|(token, _)| *token)
             .collect();
-        for token in tokens {
-            if let Some(waiter) = waiting.remove(&token) {
+        for token in &tokens {
+            if let Some(waiter) = waiting.remove(token) {
                 let _ = waiter.answer.send(Err(error(&waiter.subject)));
             }
         }
+        !tokens.is_empty()
     }
 
     /// How many requests wait.

@@ -18,6 +18,7 @@ use super::driver::{Capabilities, Driver, InboundMessage, OutboundMessage, Sourc
 use crate::connector::capabilities::ApiError;
 use crate::connector::leave::Control;
 use crate::connector::link::{Link, closed, too_large};
+use crate::connector::status::Denied;
 use crate::deadline::{Deadline, after, within};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -115,30 +116,23 @@ impl Driver for NatsDriver {
             if self.link.status().is_draining() {
                 return Err(closed());
             }
-            let refused = |denied: &crate::connector::status::Denied| {
-                !denied.publish && denied.subject == subject.as_str()
-            };
+            let refused = |denied: &Denied| !denied.publish && denied.subject == subject.as_str();
             self.link.status().take_denied(refused);
             let subscriber = join(&self.link, subject.clone(), queue.clone(), deadline).await?;
-            self.link.barrier(deadline).await?;
-            // The refusal takes another way than the answer of the round trip: let it come in.
-            for _ in 0..8 {
-                if let Some(denied) = self.link.status().take_denied(refused) {
-                    return Err(denied.error());
-                }
-                tokio::task::yield_now().await;
-            }
-            let control = self.link.sources().add(&subject);
+            // Known before it is asked about, so that a refusal that comes late ends it.
             let source = NatsSource {
                 link: self.link.clone(),
-                subject,
+                control: self.link.sources().add(&subject),
+                subject: subject.clone(),
                 queue,
-                control,
                 phase: Phase::Live(subscriber),
                 buffered: VecDeque::new(),
                 taken: 0,
                 moves: None,
             };
+            if let Some(denied) = self.link.refusal(deadline, refused).await? {
+                return Err(denied.error());
+            }
             Ok(Box::new(source) as Box<dyn Source>)
         }
         .boxed()
@@ -146,8 +140,7 @@ impl Driver for NatsDriver {
 
     fn flush(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         async move {
-            self.link.barrier(deadline).await?;
-            match self.link.status().take_denied(|denied| denied.publish) {
+            match self.link.refusal(deadline, |denied| denied.publish).await? {
                 Some(denied) => Err(denied.error()),
                 None => Ok(()),
             }
