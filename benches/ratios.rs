@@ -251,7 +251,7 @@ async fn publish_subscribe(sides: &Sides, size: usize) {
                     let order: Order = message.decode()?;
                     std::hint::black_box(order);
                     seen.add();
-                    nats_connector::Result::Ok(())
+                    nats_connector::Result::<()>::Ok(())
                 };
                 let handler = with(rounds.clone(), handle);
                 let subscription = sides.ours.subscribe("bench.both", handler).await.unwrap();
