@@ -1,5 +1,6 @@
 //! One NATS connection as the drivers use it: gates, requests, round trips, capabilities.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -142,13 +143,15 @@ impl Link {
         }
     }
 
+    /// Whether calls may go through at once.
+    fn is_open(&self) -> bool {
+        !self.shared.status.is_closed() && self.client.connection_state() == Wire::Connected
+    }
+
     /// The gate before every call: open when connected; while disconnected it fails, or waits until
     /// the deadline, as `NATS.WHEN_DISCONNECTED` says.
     pub(crate) async fn ready(&self, deadline: impl Into<Deadline>) -> Result<()> {
-        if self.shared.status.is_closed() {
-            return Err(closed());
-        }
-        if self.client.connection_state() == Wire::Connected {
+        if self.is_open() {
             return Ok(());
         }
         self.wait_connected(deadline.into()).await
@@ -156,6 +159,9 @@ impl Link {
 
     #[cold]
     async fn wait_connected(&self, deadline: Deadline) -> Result<()> {
+        if self.shared.status.is_closed() {
+            return Err(closed());
+        }
         let connecting = self.client.connection_state() == Wire::Pending;
         if !connecting && self.settings().when_disconnected() == WhenDisconnected::Fail {
             return Err(self.unavailable());
@@ -188,17 +194,20 @@ impl Link {
         }
     }
 
-    /// Hands a message to the connection.
+    /// Hands a message to the connection. The message is moved once: straight into the client's
+    /// future.
     pub(crate) async fn publish(
         &self,
         message: OutboundMessage,
         deadline: impl Into<Deadline>,
     ) -> Result<()> {
+        let publish = pin!(self.client.publish_message(message));
         let deadline = deadline.into();
-        self.ready(deadline).await?;
-        match within(deadline, self.client.publish_message(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.publish_error(&error)),
+        if !self.is_open() {
+            self.wait_connected(deadline).await?;
+        }
+        match within(deadline, publish).await {
+            Ok(published) => published.map_err(|error| self.publish_error(&error)),
             Err(_) => Err(self.congested()),
         }
     }

@@ -38,12 +38,12 @@ impl NatsDriver {
     }
 
     /// Publishes without a boxed future: what the portable type calls when this is its driver.
-    pub(crate) async fn send(
+    pub(crate) fn publish(
         &self,
         message: OutboundMessage,
-        deadline: impl Into<Deadline>,
-    ) -> Result<()> {
-        self.link.publish(message, deadline).await
+        deadline: impl Into<Deadline> + Send,
+    ) -> impl Future<Output = Result<()>> + Send {
+        self.link.publish(message, deadline)
     }
 
     /// Requests without a boxed future.
@@ -68,7 +68,7 @@ impl Driver for NatsDriver {
     }
 
     fn publish(&self, message: OutboundMessage, deadline: Instant) -> BoxFuture<'_, Result<()>> {
-        self.send(message, deadline).boxed()
+        self.link.publish(message, deadline).boxed()
     }
 
     fn publish_acked(

@@ -79,6 +79,12 @@ impl Draft {
         &self.topic
     }
 
+    fn pack(self) -> Result<Parcel> {
+        let timeout = self.limit(None);
+        let (handle, message) = self.message()?;
+        Ok(Parcel { handle, message, timeout })
+    }
+
     /// The message to send, checked.
     pub(super) fn message(self) -> Result<(PubSub, OutboundMessage)> {
         let Draft { handle, topic, payload, headers, ignore_prefix, .. } = self;
@@ -101,23 +107,27 @@ pub trait Delivery {
     type Future: Future<Output = Result<()>> + Send;
 
     #[doc(hidden)]
-    fn deliver(self, step: Step) -> Self::Future;
+    fn deliver(self, parcel: Parcel) -> Self::Future;
 }
 
-/// A checked draft on its way; opaque.
+/// A checked message on its way; opaque.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Step(Draft);
+pub struct Parcel {
+    handle: PubSub,
+    message: OutboundMessage,
+    timeout: Duration,
+}
 
 impl<F, Fut> Delivery for F
 where
-    F: FnOnce(Step) -> Fut,
+    F: FnOnce(Parcel) -> Fut,
     Fut: Future<Output = Result<()>> + Send,
 {
     type Future = Fut;
 
-    fn deliver(self, step: Step) -> Fut {
-        self(step)
+    fn deliver(self, parcel: Parcel) -> Fut {
+        self(parcel)
     }
 }
 
@@ -128,19 +138,17 @@ pub struct Publish<D> {
     delivery: D,
 }
 
+/// The future's type has no name, so the closure that makes it stands for it.
 pub(super) fn publish(draft: Result<Draft>) -> Publish<impl Delivery> {
-    Publish { draft, delivery: |step: Step| send(step.0) }
-}
-
-async fn send(draft: Draft) -> Result<()> {
-    let timeout = draft.limit(None);
-    let (handle, message) = draft.message()?;
-    let core = handle.core();
-    match &core.nats {
-        Some(nats) => nats.send(message, timeout).await,
-        None => core.driver.publish(message, after(timeout)).await,
-    }
-    .map_err(|error| error.operation("publish"))
+    let delivery = |parcel: Parcel| async move {
+        let core = parcel.handle.core();
+        match &core.nats {
+            Some(nats) => nats.publish(parcel.message, parcel.timeout).await,
+            None => core.driver.publish(parcel.message, after(parcel.timeout)).await,
+        }
+        .map_err(|error| error.operation("publish"))
+    };
+    Publish { draft, delivery }
 }
 
 impl<D> Publish<D> {
@@ -181,8 +189,8 @@ impl<D: Delivery> IntoFuture for Publish<D> {
     type IntoFuture = Either<Ready<Result<()>>, D::Future>;
 
     fn into_future(self) -> Self::IntoFuture {
-        match self.draft {
-            Ok(draft) => Either::Right(self.delivery.deliver(Step(draft))),
+        match self.draft.and_then(Draft::pack) {
+            Ok(parcel) => Either::Right(self.delivery.deliver(parcel)),
             Err(error) => Either::Left(ready(Err(error.operation("publish")))),
         }
     }
