@@ -339,5 +339,48 @@ async fn jetstream_publish(sides: &Sides, size: usize) {
 }
 
 async fn key_value(sides: &Sides, size: usize) {
-    let _ = (&sides.raw_kv, size);
+    const N: usize = 2_000;
+    let order = Order::of(size);
+    let bucket = sides.connector.kv().bucket("bench_ours");
+    compare(
+        format!("kv set {size} B json"),
+        || {
+            let (sides, order) = (sides.clone(), order.clone());
+            async move {
+                for _ in 0..N {
+                    sides.raw_kv.put("order", order.raw()).await.unwrap();
+                }
+            }
+        },
+        || {
+            let (bucket, order) = (bucket.clone(), order.clone());
+            async move {
+                for _ in 0..N {
+                    bucket.set("order", &order).await.unwrap();
+                }
+            }
+        },
+    )
+    .await;
+    compare(
+        format!("kv get {size} B json"),
+        || {
+            let sides = sides.clone();
+            async move {
+                for _ in 0..N {
+                    Order::decode(&sides.raw_kv.get("order").await.unwrap().unwrap());
+                }
+            }
+        },
+        || {
+            let bucket = bucket.clone();
+            async move {
+                for _ in 0..N {
+                    let order: Option<Order> = bucket.get("order").await.unwrap();
+                    std::hint::black_box(order.unwrap());
+                }
+            }
+        },
+    )
+    .await;
 }

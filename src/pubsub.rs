@@ -34,7 +34,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subject;
-use async_nats::subject::ToSubject;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,6 +56,7 @@ mod publish_acked;
 mod request;
 pub(crate) mod subject;
 mod subscription;
+mod topic;
 
 pub use driver::Driver;
 pub use handler::{Handler, HandlerResult, with};
@@ -66,6 +66,7 @@ pub use publish::{Delivery, Publish};
 pub use publish_acked::{Ack, PublishAcked};
 pub use request::{Flush, Request};
 pub use subscription::{Subscribe, Subscription, SubscriptionStats};
+pub use topic::IntoTopic;
 
 pub(crate) use dispatch::Tasks;
 use publish::Draft;
@@ -171,27 +172,27 @@ impl PubSub {
     ///
     /// # Cancel safety
     /// Dropped before it is done, the message was not sent.
-    pub fn publish<T: Serialize + ?Sized, S: ToSubject>(
+    pub fn publish<T: Serialize + ?Sized, S: IntoTopic>(
         &self,
         topic: S,
         value: &T,
     ) -> Publish<impl Delivery + use<T, S>> {
         let draft = self.bind().and_then(|handle| {
             let payload = handle.serializer().encode(value)?;
-            Ok(Draft::new(handle, topic.to_subject(), payload).typed())
+            Ok(Draft::new(handle, topic.into_topic(), payload).typed())
         });
         publish::publish(draft)
     }
 
     /// Publishes bytes as they are, without a `Content-Type`; otherwise as
     /// [`publish`](Self::publish).
-    pub fn publish_bytes<S: ToSubject, B: Into<Bytes>>(
+    pub fn publish_bytes<S: IntoTopic, B: Into<Bytes>>(
         &self,
         topic: S,
         payload: B,
     ) -> Publish<impl Delivery + use<S, B>> {
         let draft = self.bind();
-        let draft = draft.map(|handle| Draft::new(handle, topic.to_subject(), payload.into()));
+        let draft = draft.map(|handle| Draft::new(handle, topic.into_topic(), payload.into()));
         publish::publish(draft)
     }
 
@@ -205,8 +206,8 @@ impl PubSub {
     ///
     /// # Cancel safety
     /// Dropped before it is done, there is no subscription.
-    pub fn subscribe<H: Handler>(&self, topic: impl ToSubject, handler: H) -> Call<Subscribe<H>> {
-        Call::new(Subscribe::new(self.clone(), topic.to_subject(), handler))
+    pub fn subscribe<H: Handler>(&self, topic: impl IntoTopic, handler: H) -> Call<Subscribe<H>> {
+        Call::new(Subscribe::new(self.clone(), topic.into_topic(), handler))
     }
 
     /// Subscribes and gives the messages as a `Stream`; dropping it unsubscribes.
@@ -216,8 +217,8 @@ impl PubSub {
     ///
     /// # Cancel safety
     /// Dropped before it is done, there is no subscription.
-    pub fn messages(&self, topic: impl ToSubject) -> Call<MessagesOf> {
-        Call::new(MessagesOf::new(self.clone(), topic.to_subject()))
+    pub fn messages(&self, topic: impl IntoTopic) -> Call<MessagesOf> {
+        Call::new(MessagesOf::new(self.clone(), topic.into_topic()))
     }
 
     /// Sends a value and waits for the first answer.
@@ -231,12 +232,12 @@ impl PubSub {
     /// Dropped once polled, the request may have been sent; its answer is discarded.
     pub fn request<T: Serialize + ?Sized>(
         &self,
-        topic: impl ToSubject,
+        topic: impl IntoTopic,
         value: &T,
     ) -> Call<Request> {
         let draft = self.bind().and_then(|handle| {
             let payload = handle.serializer().encode(value)?;
-            Ok(Draft::new(handle, topic.to_subject(), payload).typed())
+            Ok(Draft::new(handle, topic.into_topic(), payload).typed())
         });
         Call::new(Request::new(draft))
     }
@@ -375,38 +376,38 @@ pub fn drivers() -> Vec<String> {
 }
 
 /// [`PubSub::publish`] on the default driver.
-pub fn publish<T: Serialize + ?Sized, S: ToSubject>(
+pub fn publish<T: Serialize + ?Sized, S: IntoTopic>(
     topic: S,
     value: &T,
 ) -> Publish<impl Delivery + use<T, S>> {
     let draft = REGISTRY.default().and_then(|handle| {
         let payload = handle.serializer().encode(value)?;
-        Ok(Draft::new(handle, topic.to_subject(), payload).typed())
+        Ok(Draft::new(handle, topic.into_topic(), payload).typed())
     });
     publish::publish(draft)
 }
 
 /// [`PubSub::publish_bytes`] on the default driver.
-pub fn publish_bytes<S: ToSubject, B: Into<Bytes>>(
+pub fn publish_bytes<S: IntoTopic, B: Into<Bytes>>(
     topic: S,
     payload: B,
 ) -> Publish<impl Delivery + use<S, B>> {
     let draft = REGISTRY.default();
-    publish::publish(draft.map(|handle| Draft::new(handle, topic.to_subject(), payload.into())))
+    publish::publish(draft.map(|handle| Draft::new(handle, topic.into_topic(), payload.into())))
 }
 
 /// [`PubSub::subscribe`] on the default driver.
-pub fn subscribe<H: Handler>(topic: impl ToSubject, handler: H) -> Call<Subscribe<H>> {
+pub fn subscribe<H: Handler>(topic: impl IntoTopic, handler: H) -> Call<Subscribe<H>> {
     default_driver().subscribe(topic, handler)
 }
 
 /// [`PubSub::messages`] on the default driver.
-pub fn messages(topic: impl ToSubject) -> Call<MessagesOf> {
+pub fn messages(topic: impl IntoTopic) -> Call<MessagesOf> {
     default_driver().messages(topic)
 }
 
 /// [`PubSub::request`] on the default driver.
-pub fn request<T: Serialize + ?Sized>(topic: impl ToSubject, value: &T) -> Call<Request> {
+pub fn request<T: Serialize + ?Sized>(topic: impl IntoTopic, value: &T) -> Call<Request> {
     default_driver().request(topic, value)
 }
 
