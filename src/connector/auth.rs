@@ -65,7 +65,7 @@ async fn read_credentials(settings: &Settings, path: &Path) -> Result<(String, K
 fn armored<'a>(text: &'a str, label: &str) -> Option<&'a str> {
     let mut lines = text.lines().map(str::trim);
     lines.find(|line| line.contains("BEGIN") && line.contains(label))?;
-    lines.find(|line| !line.is_empty()).filter(|line| !line.contains("END"))
+    lines.find(|line| !line.is_empty()).filter(|line| !line.starts_with('-'))
 }
 
 async fn read(setting: &str, path: &Path) -> Result<String> {
@@ -77,4 +77,18 @@ async fn read(setting: &str, path: &Path) -> Result<String> {
 /// An error about a file that a setting names.
 pub(crate) fn bad(setting: &str, path: &Path, what: &str) -> Error {
     Error::new(ErrorKind::InvalidSettings, format!("{setting}: {}: {what}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::armored;
+
+    #[test]
+    fn armored_lines_are_found_whatever_their_content() {
+        let text =
+            "-----BEGIN NATS USER JWT-----\r\n\r\neyEND.BEGIN\r\n------END NATS USER JWT------";
+        assert_eq!(armored(text, "NATS USER JWT"), Some("eyEND.BEGIN"));
+        assert_eq!(armored(text, "USER NKEY SEED"), None);
+        assert_eq!(armored("-----BEGIN A-----\n-----END A-----", "A"), None);
+    }
 }

@@ -7,8 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
-use rand::seq::SliceRandom;
+use async_nats::{Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use tokio::time::timeout;
 
 use super::auth;
@@ -17,7 +16,7 @@ use super::reconnect::{Next, Reconnect};
 use super::requests::Requests;
 use super::status::{Denied, RateLimit, Status};
 use crate::error::{Error, ErrorKind, Result};
-use crate::settings::Settings;
+use crate::settings::{Auth, Settings};
 
 /// What the callbacks of one connection share.
 #[derive(Debug, Clone)]
@@ -28,60 +27,33 @@ pub(crate) struct Shared {
     pub(crate) reconnect: Arc<Reconnect>,
 }
 
-/// Connects to the first server that answers.
+/// Connects to the first server that answers. Each attempt knows all servers and tries the one that
+/// [`Reconnect`] names, so that none keeps the next from being tried.
 pub(crate) async fn dial(shared: &Shared, on_event: OnEvent) -> Result<Client> {
     let settings = &shared.settings;
-    let mut servers = settings.servers().to_vec();
+    let servers = settings.servers();
     if settings.retry_on_initial_connect() {
         return options(shared, on_event)
             .retry_on_initial_connect()
             .connect(servers)
             .await
-            .map_err(|error| failed(shared, &[("all servers".into(), Failure::of(&error))]));
-    }
-    if settings.randomize() {
-        servers.shuffle(&mut rand::rng());
+            .map_err(|error| {
+                failed(shared, &[("all servers".into(), Failure::of(&error, settings))])
+            });
     }
     let mut failures = Vec::new();
-    for server in servers {
-        let attempt = options(shared, on_event.clone()).connect(server.as_str());
+    for _ in servers {
+        let attempt = options(shared, on_event.clone()).connect(servers);
         let failure = match timeout(settings.connect_timeout(), attempt).await {
-            Ok(Ok(client)) => {
-                shared.reconnect.connected_to(&server);
-                know_all_servers(shared, &client).await?;
-                return Ok(client);
-            }
-            Ok(Err(error)) => Failure::of(&error),
+            Ok(Ok(client)) => return Ok(client),
+            Ok(Err(error)) => Failure::of(&error, settings),
             Err(_) => Failure::TimedOut(settings.connect_timeout()),
         };
+        let server = shared.reconnect.current().unwrap_or_default();
         tracing::debug!(%server, %failure, "cannot connect");
         failures.push((server, failure));
     }
     Err(failed(shared, &failures))
-}
-
-/// Adds the servers that the settings list to those that the first one told.
-async fn know_all_servers(shared: &Shared, client: &Client) -> Result<()> {
-    let settings = &shared.settings;
-    if settings.servers().len() < 2 {
-        return Ok(());
-    }
-    let set = async {
-        let mut pool: Vec<_> =
-            settings.servers().iter().filter_map(|server| server.parse().ok()).collect();
-        for known in client.server_pool().await.map_err(|error| error.to_string())? {
-            if !pool.contains(&known.addr) {
-                pool.push(known.addr);
-            }
-        }
-        client.set_server_pool(pool.as_slice()).await.map_err(|error| error.to_string())
-    };
-    match timeout(settings.connect_timeout(), set).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Error::new(ErrorKind::InvalidSettings, error)
-            .with("setting", key_name(settings, "SERVER"))),
-        Err(_) => Err(Error::new(ErrorKind::Timeout, "the new connection does not respond")),
-    }
 }
 
 /// Called with each event of the connection, in order.
@@ -99,18 +71,14 @@ fn options(shared: &Shared, on_event: OnEvent) -> ConnectOptions {
             if shared.status.is_closed() {
                 return Err(async_nats::AuthError::new("the connector is closed"));
             }
-            auth::prove(&shared.settings, &nonce).await.map_err(|error| {
-                shared.status.set_last_error(error.to_string());
-                async_nats::AuthError::new(error)
-            })
+            auth::prove(&shared.settings, &nonce).await.map_err(async_nats::AuthError::new)
         }
     })
     .connection_timeout(settings.connect_timeout())
     .request_timeout(Some(settings.request_timeout()))
     .ping_interval(settings.ping_interval())
     .subscription_capacity(settings.subscription_capacity())
-    .max_reconnects(shared.reconnect.client_limit(settings.servers().len()))
-    .reconnect_delay_callback(|_| Duration::ZERO)
+    .max_reconnects(shared.reconnect.client_limit(settings.retry_on_initial_connect()))
     .reconnect_to_server_callback(move |pool, info| {
         let reconnect = choosing.reconnect.clone();
         let next = reconnect.next(&pool, &info);
@@ -126,9 +94,6 @@ fn options(shared: &Shared, on_event: OnEvent) -> ConnectOptions {
         on_event(&event);
         std::future::ready(())
     });
-    if !settings.randomize() {
-        options = options.retain_servers_order();
-    }
     if let Some(name) = settings.name() {
         options = options.name(name);
     }
@@ -136,7 +101,12 @@ fn options(shared: &Shared, on_event: OnEvent) -> ConnectOptions {
         options = options.custom_inbox_prefix(prefix);
     }
     let tls = settings.tls();
-    options = options.require_tls(tls.required);
+    // What the cluster tells of its other servers has no scheme: they are held to that of the list.
+    let all = |scheme| settings.servers().iter().all(|server| server.starts_with(scheme));
+    options = options.require_tls(tls.required || all("tls:"));
+    if all("ws") {
+        options = options.ignore_discovered_servers();
+    }
     if tls.first {
         options = options.tls_first();
     }
@@ -197,12 +167,9 @@ fn note(shared: &Shared, limit: &RateLimit, event: &Event) {
                 tracing::warn!(held_back, error = %text, "the server reports an error");
             }
         }
-        Event::ClientError(error) => {
-            status.set_last_error(error.to_string());
-            if let Some(held_back) = limit.pass() {
-                tracing::warn!(held_back, %error, "the connection reports an error");
-            }
-        }
+        Event::ClientError(ClientError::MaxReconnects) => shared.reconnect.give_up(),
+        // A failed attempt, of which the next one tells more.
+        Event::ClientError(_) => {}
         Event::LameDuckMode => tracing::info!("the server shuts down soon, moving to another one"),
         Event::Closed => status.end(),
         Event::Draining => {}
@@ -210,11 +177,26 @@ fn note(shared: &Shared, limit: &RateLimit, event: &Event) {
     status.touch();
 }
 
+fn uses_tls(settings: &Settings) -> bool {
+    let tls = settings.tls();
+    let by_scheme = |server: &String| server.starts_with("tls:") || server.starts_with("wss:");
+    tls.required
+        || tls.first
+        || tls.ca.is_some()
+        || tls.cert.is_some()
+        || settings.servers().iter().any(by_scheme)
+}
+
+/// The client's words for [`Failure::Silent`].
+const SILENT: &str = "expected INFO, got nothing";
+
 /// Why one server could not be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Failure {
+enum Failure {
     Refused,
     TimedOut(Duration),
+    /// The server closed the connection before its first message.
+    Silent,
     Unauthorized(String),
     Tls(String),
     Lookup(String),
@@ -222,18 +204,26 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn of(error: &async_nats::ConnectError) -> Failure {
+    fn of(error: &async_nats::ConnectError, settings: &Settings) -> Failure {
         let cause = || error.source().map_or_else(|| error.to_string(), ToString::to_string);
         match error.kind() {
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                 Failure::Unauthorized(cause())
             }
-            ConnectErrorKind::TimedOut => Failure::TimedOut(Duration::ZERO),
+            ConnectErrorKind::TimedOut => Failure::TimedOut(settings.connect_timeout()),
             ConnectErrorKind::Tls => Failure::Tls(cause()),
             ConnectErrorKind::Dns => Failure::Lookup(cause()),
             _ => {
+                if cause() == SILENT {
+                    return Failure::Silent;
+                }
                 let mut source = error.source();
                 while let Some(error) = source {
+                    if let Some(ServerError::Other(text)) = error.downcast_ref()
+                        && text.to_ascii_lowercase().contains("authentication")
+                    {
+                        return Failure::Unauthorized(text.clone());
+                    }
                     if error.is::<async_nats::rustls::Error>() {
                         return Failure::Tls(error.to_string());
                     }
@@ -244,6 +234,13 @@ impl Failure {
                                 return Failure::Tls(tls.to_string());
                             }
                             (io::ErrorKind::ConnectionRefused, _) => return Failure::Refused,
+                            // With TLS it is a client certificate that is missing or not trusted.
+                            (
+                                io::ErrorKind::ConnectionReset
+                                | io::ErrorKind::BrokenPipe
+                                | io::ErrorKind::UnexpectedEof,
+                                _,
+                            ) if uses_tls(settings) => return Failure::Tls(io.to_string()),
                             _ => {}
                         }
                     }
@@ -259,10 +256,10 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Failure::Refused => f.write_str("connection refused"),
-            Failure::TimedOut(after) if after.is_zero() => f.write_str("timed out"),
             Failure::TimedOut(after) => {
                 write!(f, "timed out after {}", humantime::format_duration(*after))
             }
+            Failure::Silent => f.write_str("closed by the server before its first message"),
             Failure::Unauthorized(why) => write!(f, "unauthorized ({why})"),
             Failure::Tls(why) => write!(f, "TLS failed ({why})"),
             Failure::Lookup(why) => write!(f, "name lookup failed ({why})"),
@@ -278,15 +275,31 @@ fn failed(shared: &Shared, failures: &[(String, Failure)]) -> Error {
     let setting = |names: &[&str]| {
         names.iter().map(|name| key_name(settings, name)).collect::<Vec<_>>().join(", ")
     };
+    let no_tls =
+        |failure: &Failure| matches!(failure, Failure::Tls(why) if why.contains("corrupt"));
     let (kind, advice) = if any(|f| matches!(f, Failure::Unauthorized(_))) {
-        let names = setting(&["CREDENTIALS", "NKEY_FILE", "TOKEN", "USERNAME"]);
-        (ErrorKind::Unauthorized, format!("check the credentials ({names})"))
+        let advice = match settings.auth() {
+            Auth::None => {
+                let names = setting(&["CREDENTIALS", "NKEY_FILE", "TOKEN", "USERNAME"]);
+                format!("it asks who connects, and none of {names} is set")
+            }
+            Auth::Credentials(_) => format!("check the file in {}", setting(&["CREDENTIALS"])),
+            Auth::NkeyFile(_) => format!("check the file in {}", setting(&["NKEY_FILE"])),
+            Auth::Token(_) => format!("check {}", setting(&["TOKEN", "SERVER"])),
+            Auth::UserPassword { .. } => {
+                format!("check {}", setting(&["USERNAME", "PASSWORD", "SERVER"]))
+            }
+        };
+        (ErrorKind::Unauthorized, advice)
+    } else if failures.iter().any(|(_, failure)| no_tls(failure)) {
+        let names = setting(&["TLS_REQUIRED", "TLS_FIRST", "SERVER"]);
+        (ErrorKind::Unavailable, format!("the server answers without TLS; check {names}"))
     } else if any(|f| matches!(f, Failure::Tls(_))) {
-        let names = setting(&["TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_REQUIRED"]);
-        (ErrorKind::Unavailable, format!("check the certificates and {names}"))
+        let names = setting(&["TLS_CA", "TLS_CERT", "TLS_KEY"]);
+        (ErrorKind::Unavailable, format!("check the certificates in {names}"))
     } else if any(|f| matches!(f, Failure::Lookup(_))) {
         (ErrorKind::Unavailable, format!("check the host names in {}", setting(&["SERVER"])))
-    } else if any(|f| matches!(f, Failure::TimedOut(_))) {
+    } else if any(|f| matches!(f, Failure::TimedOut(_) | Failure::Silent)) {
         let hint = if settings.tls().first {
             format!("whether the server expects TLS first ({})", setting(&["TLS_FIRST"]))
         } else {

@@ -11,6 +11,7 @@ use async_nats::message::OutboundMessage;
 use async_nats::{Client, Event, HeaderMap, Message, PublishErrorKind, Subject, jetstream};
 use bytes::Bytes;
 use futures::StreamExt;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::capabilities::{ApiInfo, Capabilities};
@@ -38,12 +39,14 @@ pub(crate) struct Link {
     pub(super) exact_leave: tokio::sync::Mutex<Option<(u64, bool)>>,
     pub(super) sources: Sources,
     inbox_refused: AtomicBool,
+    /// Hands out answers. Its subscriber keeps the connection open, so it must not outlive this.
+    listener: AbortHandle,
 }
 
 impl Link {
     /// Checks the files that the settings name, connects, and listens for answers.
     pub(crate) async fn connect(settings: &Settings) -> Result<Arc<Link>> {
-        tls::check_files(settings)?;
+        tls::check(settings)?;
         // Wrong credentials files are told before any server is tried.
         super::auth::prove(settings, b"check").await?;
         for warning in settings.warnings() {
@@ -71,6 +74,7 @@ impl Link {
             }
         });
         let client = dial::dial(&shared, on_event).await?;
+        let listener = listen(&shared, &client).await?;
         let jetstream = context(&client, settings);
         let api_prefix = api_prefix(settings);
         let link = Arc::new(Link {
@@ -82,27 +86,10 @@ impl Link {
             exact_leave: tokio::sync::Mutex::new(None),
             sources: Sources::default(),
             inbox_refused: AtomicBool::new(false),
+            listener,
         });
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&link);
-        link.listen().await?;
         Ok(link)
-    }
-
-    /// Subscribes to the inbox of all answers and hands them out until the connection ends.
-    async fn listen(&self) -> Result<()> {
-        let requests = self.shared.requests.clone();
-        let subscribe = self.client.subscribe(requests.inbox());
-        let mut answers = within(self.settings().connect_timeout(), subscribe)
-            .await
-            .map_err(|_| Error::new(ErrorKind::Timeout, "the new connection does not respond"))?
-            .map_err(|error| Error::new(ErrorKind::Other, error.to_string()))?;
-        tokio::spawn(async move {
-            while let Some(message) = answers.next().await {
-                requests.answer(message);
-            }
-            requests.fail(None, |_| closed());
-        });
-        Ok(())
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -183,11 +170,13 @@ impl Link {
     }
 
     fn unavailable(&self) -> Error {
-        let error = Error::new(
-            ErrorKind::Unavailable,
+        let message = if self.client.connection_state() == Wire::Pending {
+            "not connected to NATS yet; try again later"
+        } else {
             "not connected to NATS, reconnecting; try again later, or set \
-             NATS.WHEN_DISCONNECTED=wait to wait until the deadline",
-        );
+             NATS.WHEN_DISCONNECTED=wait to wait until the deadline"
+        };
+        let error = Error::new(ErrorKind::Unavailable, message);
         match self.shared.status.last_error() {
             Some(last) => error.with("last_error", last),
             None => error,
@@ -427,6 +416,29 @@ impl Link {
         }
         self.shared.requests.fail(None, |_| closed());
     }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+/// Subscribes to the inbox of all answers and hands them out until the connection ends.
+async fn listen(shared: &Shared, client: &Client) -> Result<AbortHandle> {
+    let requests = shared.requests.clone();
+    let subscribe = client.subscribe(requests.inbox());
+    let mut answers = within(shared.settings.connect_timeout(), subscribe)
+        .await
+        .map_err(|_| Error::new(ErrorKind::Timeout, "the new connection does not respond"))?
+        .map_err(|error| Error::new(ErrorKind::Other, error.to_string()))?;
+    let listener = tokio::spawn(async move {
+        while let Some(message) = answers.next().await {
+            requests.answer(message);
+        }
+        requests.fail(None, |_| closed());
+    });
+    Ok(listener.abort_handle())
 }
 
 const DEFAULT_API: &str = "$JS.API";

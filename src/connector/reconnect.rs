@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_nats::{ReconnectToServer, Server, ServerAddr, ServerInfo};
 use rand::seq::SliceRandom;
 
-use super::status::Status;
+use super::status::{RateLimit, Status};
 use crate::settings::{MaxReconnect, Settings};
 
 /// The jitter before the first attempt after a loss, so that a fleet does not come back as one.
@@ -20,9 +20,13 @@ const FIRST_JITTER: Duration = Duration::from_millis(100);
 pub(crate) struct Reconnect {
     /// Attempts of one outage; `None` without limit.
     budget: Option<usize>,
+    /// The servers that the settings list: the first connect tries each once on top of the budget.
+    listed: usize,
     wait: Duration,
     randomize: bool,
     status: Arc<Status>,
+    /// For log lines about failed attempts.
+    limit: RateLimit,
     outage: Mutex<Outage>,
 }
 
@@ -50,22 +54,20 @@ impl Reconnect {
         };
         Reconnect {
             budget,
+            listed,
             wait: settings.reconnect_wait(),
             randomize: settings.randomize(),
             status,
+            limit: RateLimit::new(Duration::from_secs(10)),
             outage: Mutex::default(),
         }
     }
 
-    /// The client's own limit: above ours, so that ours decides, and finite, so that its task ends
-    /// after we gave up.
-    pub(crate) fn client_limit(&self, listed: usize) -> Option<usize> {
-        self.budget.map(|budget| budget.saturating_add(listed))
-    }
-
-    /// The server of the first connect.
-    pub(crate) fn connected_to(&self, server: &str) {
-        self.lock().last = server.parse().ok();
+    /// The client's own limit, into which [`stop`](Self::stop) lets it run: its task ends then. It
+    /// takes 0 for no limit at all.
+    pub(crate) fn client_limit(&self, retry_first: bool) -> Option<usize> {
+        let free = if retry_first { self.listed } else { 0 };
+        self.budget.map(|budget| budget.saturating_add(free).max(1))
     }
 
     /// Prefers other servers than the current one in the next outage.
@@ -91,16 +93,13 @@ impl Reconnect {
             let (avoid, last) = (outage.avoid.take(), outage.last.take());
             *outage = Outage { lost: Some(lost), avoid, last, ..Outage::default() };
         }
-        let free = if first_connect { pool.len() } else { 0 };
+        if outage.attempts > 0 {
+            self.note_failure(pool, outage.last.as_ref());
+        }
+        let free = if first_connect { self.listed } else { 0 };
         if self.budget.is_some_and(|budget| outage.attempts >= budget.saturating_add(free)) {
             drop(outage);
-            if self.status.close() {
-                self.status.set_last_error("reconnects are exhausted");
-                tracing::error!(
-                    "reconnects are exhausted, the connector is closed; \
-                     call register() or connect() again, or raise NATS.MAX_RECONNECT"
-                );
-            }
+            self.give_up();
             return self.stop(pool);
         }
         outage.attempts += 1;
@@ -120,6 +119,30 @@ impl Reconnect {
                 Next::Try(ReconnectToServer { addr, delay: Some(delay) })
             }
             None => Next::Never,
+        }
+    }
+
+    /// Records why the last attempt failed.
+    fn note_failure(&self, pool: &[Server], tried: Option<&ServerAddr>) {
+        let Some(server) = pool.iter().find(|server| Some(&server.addr) == tried) else { return };
+        // The client keeps the error of every attempt but of those that fail in the name lookup.
+        let why = server.last_error.as_deref().unwrap_or("name lookup failed");
+        let error = format!("{}: {why}", server.addr.as_url_str());
+        if let Some(held_back) = self.limit.pass() {
+            tracing::warn!(held_back, error, "cannot connect, trying on");
+        }
+        self.status.set_last_error(error);
+    }
+
+    /// Closes the connector for good.
+    pub(crate) fn give_up(&self) {
+        if self.status.close() {
+            let last_error = self.status.last_error().unwrap_or_default();
+            tracing::error!(
+                last_error,
+                "reconnects are exhausted, the connector is closed; \
+                 call register() or connect() again, or raise NATS.MAX_RECONNECT"
+            );
         }
     }
 

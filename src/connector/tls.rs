@@ -8,12 +8,23 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::auth::bad;
 use super::key_name;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Settings;
 
-/// Reads every file that the TLS settings name and checks that it holds what it should.
-pub(crate) fn check_files(settings: &Settings) -> Result<()> {
+/// Reads every file that the TLS settings name and checks that it holds what it should; refuses
+/// servers that can never meet the settings.
+pub(crate) fn check(settings: &Settings) -> Result<()> {
     let tls = settings.tls();
+    // The client takes the requirement for its own protocol only.
+    if tls.required
+        && let Some(plain) = settings.servers().iter().find(|server| server.starts_with("ws:"))
+    {
+        let (server, required) = (key_name(settings, "SERVER"), key_name(settings, "TLS_REQUIRED"));
+        return Err(Error::new(
+            ErrorKind::InvalidSettings,
+            format!("{server}: {plain} is a WebSocket without TLS, but {required} is set; use wss"),
+        ));
+    }
     for (name, path) in [("TLS_CA", &tls.ca), ("TLS_CERT", &tls.cert)] {
         if let Some(path) = path {
             certificates(&key_name(settings, name), path)?;

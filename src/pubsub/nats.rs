@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::Ack;
 use super::driver::{Capabilities, Driver, InboundMessage, OutboundMessage, Source};
+use crate::connector::State;
 use crate::connector::capabilities::ApiError;
 use crate::connector::leave::Control;
 use crate::connector::link::{Link, closed, too_large};
@@ -112,7 +113,11 @@ impl Driver for NatsDriver {
         deadline: Instant,
     ) -> BoxFuture<'_, Result<Box<dyn Source>>> {
         async move {
-            self.link.ready(deadline).await?;
+            // Before the first connect the client keeps it and makes it then; a refusal ends it.
+            let connecting = self.link.state() == State::Connecting;
+            if !connecting {
+                self.link.ready(deadline).await?;
+            }
             if self.link.status().is_draining() {
                 return Err(closed());
             }
@@ -130,7 +135,7 @@ impl Driver for NatsDriver {
                 taken: 0,
                 moves: None,
             };
-            if let Some(denied) = self.link.refusal(deadline, refused).await? {
+            if !connecting && let Some(denied) = self.link.refusal(deadline, refused).await? {
                 return Err(denied.error());
             }
             Ok(Box::new(source) as Box<dyn Source>)
@@ -281,13 +286,9 @@ impl NatsSource {
     }
 
     fn refuse(&mut self) {
-        let refused = self
-            .link
-            .status()
-            .take_denied(|denied| !denied.publish && denied.subject == self.subject.as_str());
-        if let Some(denied) = refused {
-            tracing::error!(error = %denied.error(), "a subscription has ended");
-        }
+        let refused = Denied { publish: false, subject: self.subject.to_string() };
+        self.link.status().take_denied(|denied| *denied == refused);
+        tracing::error!(error = %refused.error(), "a subscription has ended");
         self.phase = Phase::Ended;
     }
 }
