@@ -129,8 +129,8 @@ impl NatsDriver {
         found.map_or(Ok(None), message::stored)
     }
 
-    /// Appends a message to a key, in a bucket that is made if it is missing and `make` says so:
-    /// its revision, or `None` without a bucket.
+    /// Appends a message to a key and gives its revision. A missing bucket is made for a value
+    /// without a condition; else the result is `None`.
     async fn write(
         &self,
         name: &str,
