@@ -17,7 +17,7 @@
 //!         async move {
 //!             let total: f64 = msg.decode()?;
 //!             heard.send((msg.topic().to_owned(), total)).ok();
-//!             nats_connector::Result::Ok(())
+//!             Ok::<_, nats_connector::Error>(())
 //!         }
 //!     })
 //!     .await?;
