@@ -276,7 +276,7 @@ impl Connector {
         }
     }
 
-    fn link(&self) -> Result<&Arc<Link>> {
+    pub(crate) fn link(&self) -> Result<&Arc<Link>> {
         match &self.0.back_end {
             BackEnd::Nats(link) => Ok(link),
             BackEnd::Memory(..) => Err(Error::new(

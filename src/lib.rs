@@ -159,6 +159,7 @@ mod call;
 pub mod conformance;
 pub mod connector;
 mod deadline;
+pub mod doctor;
 mod error;
 pub mod kv;
 pub mod pubsub;

@@ -117,6 +117,19 @@ impl Settings {
         &self.0.domain
     }
 
+    /// The same settings for one of the servers alone, connecting without retries.
+    pub(crate) fn for_probe(&self, server: &str) -> Settings {
+        let mut effective = self.0.effective.clone();
+        effective.servers = vec![server.to_owned()];
+        effective.retry_on_initial_connect = false;
+        Settings(Arc::new(Inner {
+            domain: self.0.domain.clone(),
+            effective,
+            table: self.0.table.clone(),
+            warnings: Vec::new(),
+        }))
+    }
+
     /// What deserves a look but is no error: ignored settings, unknown variables. The connector logs
     /// them once when it connects.
     #[must_use]

@@ -18,6 +18,15 @@ pub enum Feature {
 }
 
 impl Feature {
+    pub(crate) const ALL: [Feature; 3] =
+        [Feature::StreamCompression, Feature::StreamMetadata, Feature::PerKeyTtl];
+
+    /// The feature in words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.since().0
+    }
+
     /// The feature in words, and the first server version that has it.
     fn since(self) -> (&'static str, (u64, u64, u64)) {
         match self {

@@ -7,7 +7,7 @@ use super::parse::{self, Value, Values};
 use super::{Auth, KeyCodec, MaxReconnect, Tls, WhenDisconnected, auth, keys, server};
 
 /// What the settings say.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Effective {
     pub(super) memory: bool,
     pub(super) servers: Vec<String>,

@@ -2,11 +2,10 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use testkit::{Server, signal};
+use testkit::{Line, Program, Server};
 
 use crate::cargo::example;
 use crate::server::recent;
@@ -29,19 +28,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     no_arguments(arguments)?;
     let program = example(EXAMPLE)?;
     let (url, _server) = server()?;
-    let mut child = Command::new(program)
-        .env(SERVER_VARIABLE, url)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("start the example: {error}"))?;
-    let outcome = watch(&mut child);
-    if outcome.is_err() {
-        // It has had its time. Both fail only when it is gone already.
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    outcome
+    let mut example = Program::start(Command::new(program).env(SERVER_VARIABLE, url));
+    watch(&mut example)
 }
 
 /// The server named by the user if it answers with JetStream, else one for this demo.
@@ -82,53 +70,38 @@ fn has_jetstream(address: &str) -> bool {
 }
 
 /// Shows what the example prints, stops it after the marker and returns its exit code.
-fn watch(child: &mut Child) -> Outcome {
-    let lines = lines_of(child);
+fn watch(example: &mut Program) -> Outcome {
     let mut deadline = Instant::now() + WORK;
     let mut asked_to_stop = false;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match lines.recv_timeout(left) {
-            Ok(line) => {
+        match example.line(deadline.saturating_duration_since(Instant::now())) {
+            Line::Text(line) => {
                 println!("{line}");
                 if !asked_to_stop && line.contains(MARKER) {
                     println!("demo: sending SIGTERM");
-                    signal(child.id(), "TERM");
+                    example.signal("TERM");
                     asked_to_stop = true;
                     deadline = Instant::now() + STOP;
                 }
             }
-            Err(RecvTimeoutError::Timeout) if asked_to_stop => {
+            Line::Nothing if asked_to_stop => {
                 return Err(format!("the example did not stop within {STOP:?} after SIGTERM"));
             }
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(format!("the example was not {MARKER} within {WORK:?}"));
-            }
-            Err(RecvTimeoutError::Disconnected) => break,
+            Line::Nothing => return Err(format!("the example was not {MARKER} within {WORK:?}")),
+            Line::End => break,
         }
     }
-    let status = child.wait().map_err(|error| format!("wait for the example: {error}"))?;
+    let status = example.wait(STOP);
     if !asked_to_stop {
         return Err(format!("the example ended before it was {MARKER}: {status}"));
     }
     match status.code().and_then(|code| u8::try_from(code).ok()) {
-        Some(code) => Ok(ExitCode::from(code)),
+        Some(code) => {
+            println!("demo: the example ended with exit code {code}");
+            Ok(ExitCode::from(code))
+        }
         None => Err(format!("the example was ended: {status}")),
     }
-}
-
-/// The child's lines, read by a thread so that waiting for one can have a deadline.
-fn lines_of(child: &mut Child) -> Receiver<String> {
-    let output = child.stdout.take().expect("standard output is piped");
-    let (sender, lines) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@
 //! - [`Cluster`]: three of them.
 //! - [`Authority`], [`Operator`], [`NKey`]: certificates, `.creds` files and keys for them.
 //! - [`Proxy`]: TCP that delays, cuts, black-holes, refuses and counts.
+//! - [`Program`]: a program under test, watched by what it prints.
 //! - [`require`] and [`Version`]: which server versions are there.
 //! - [`logs::Logs`]: everything that was logged, to prove that a secret was not.
 //! - [`eventually`], [`soak`], [`size`]: waiting and test sizes.
@@ -41,6 +42,7 @@ mod cluster;
 pub mod fetch;
 pub mod logs;
 mod operator;
+mod program;
 mod proxy;
 mod server;
 mod version;
@@ -49,6 +51,7 @@ mod wait;
 pub use certificates::{Authority, Certificate};
 pub use cluster::Cluster;
 pub use operator::{NKey, Operator};
+pub use program::{Line, Program};
 pub use proxy::Proxy;
 pub use server::Server;
 pub use server::builder::ServerBuilder;

@@ -1,0 +1,194 @@
+//! Every example runs against a real server, prints what it promises and ends well.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use futures::StreamExt;
+use nats_connector::{Connector, Settings};
+use testkit::{Program, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Far above what any of them takes.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The folder of the examples' programs. Only a full `cargo test` builds them, so they are built
+/// here: else a test by itself would run old ones.
+static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let test = std::env::current_exe().expect("the path of this program");
+    let folder = test.ancestors().nth(2).expect("target/<profile>/deps/");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--examples"]);
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success(), "the examples cannot be built");
+    folder.join("examples")
+});
+
+fn example(name: &str, server: &str) -> Command {
+    let mut command = Command::new(PROGRAMS.join(name));
+    command.env("NATS_SERVER", server);
+    command
+}
+
+async fn jetstream() -> Server {
+    Server::builder().jetstream().start().await
+}
+
+/// Runs an example to its end, which must be a good one; what it printed.
+fn run(command: &mut Command) -> String {
+    let mut program = Program::start(command);
+    let status = program.wait(LIMIT);
+    assert!(status.success(), "{status}:\n{}", program.output());
+    program.output().to_owned()
+}
+
+#[track_caller]
+fn assert_has(output: &str, texts: &[&str]) {
+    for text in texts {
+        assert!(output.contains(text), "no {text:?} in\n{output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quickstart() {
+    let server = jetstream().await;
+    let mut program = Program::start(&mut example("quickstart", &server.url()));
+    program.wait_for("waiting for Ctrl-C", LIMIT);
+    program.signal("INT");
+    let status = program.wait(LIMIT);
+    assert!(status.success(), "{status}:\n{}", program.output());
+    let promised = [
+        "orders.created Order { id: 1, total: 9.5 }",
+        "order 2 costs 24 with tax",
+        "user:1 = Some(\"Ada\")",
+        "0 abandoned, all proved sent",
+    ];
+    assert_has(program.output(), &promised);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_stopped_in_the_middle_lose_nothing() {
+    let server = jetstream().await;
+    let mut program = Program::start(&mut example("orders", &server.url()));
+    program.wait_for("halfway", LIMIT);
+    program.signal("TERM");
+    let status = program.wait(LIMIT);
+    assert!(status.success(), "{status}:\n{}", program.output());
+    let count = |name: &str| {
+        let line = program.output().lines().find(|line| line.trim_start().starts_with(name));
+        let words = line.unwrap().split_whitespace().nth(1);
+        words.unwrap().parse::<u32>().unwrap()
+    };
+    assert!((200..400).contains(&count("published")), "{}", program.output());
+    assert_eq!(count("published"), count("handled"));
+    assert_has(program.output(), &["nothing was lost", "KV worker-1:", "KV worker-2:"]);
+
+    // Again on the same server, and to the end: earlier totals do not count.
+    let output = run(&mut example("orders", &server.url()));
+    assert_has(&output, &["all 400 orders are published", "nothing was lost"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_that_are_lost_are_told() {
+    let server = jetstream().await;
+    let settings = Settings::builder().set("NATS.SERVER", server.url()).build().unwrap();
+    let connector = Connector::connect(&settings).await.unwrap();
+    // A third member of the group takes orders and stores nothing.
+    let thief = connector.pubsub().subscribe("shop.orders.created", async |_| {});
+    thief.queue("workers").await.unwrap();
+    let mut program = Program::start(&mut example("orders", &server.url()));
+    assert_eq!(program.wait(LIMIT).code(), Some(1), "{}", program.output());
+    assert_has(program.output(), &["ORDERS WERE LOST"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_cluster() {
+    let (shop, audit) = tokio::join!(jetstream(), jetstream());
+    let output = run(example("second_cluster", &shop.url()).env("AUDIT_SERVER", audit.url()));
+    assert_has(&output, &[&shop.url(), &audit.url(), "audit.orders.created 3", "both shut down"]);
+    for server in [&shop, &audit] {
+        assert!(server.varz().await["in_msgs"].as_u64() >= Some(3));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn message_pack() {
+    let server = jetstream().await;
+    let output = run(&mut example("message_pack", &server.url()));
+    let promised = [
+        "application/msgpack",
+        "application/x-versioned-json",
+        "Some(Reading { sensor: \"roof\", celsius: 21.5 })",
+    ];
+    assert_has(&output, &promised);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_request() {
+    let server = jetstream().await;
+    let output = run(&mut example("raw_request", &server.url()));
+    assert_has(&output, &["21 = 42", "12 = 144", "nobody answers this topic"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn testing() {
+    let server = jetstream().await;
+    assert_has(&run(&mut example("testing", &server.url())), &["order 1 of ada"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn graceful_axum_answers_the_request_at_work_and_stores_its_visit() {
+    let server = jetstream().await;
+    let settings = Settings::builder().set("NATS.SERVER", server.url()).build().unwrap();
+    let connector = Connector::connect(&settings).await.unwrap();
+    let mut visits = connector.pubsub().messages("visits.*").await.unwrap();
+
+    let mut program = Program::start(example("graceful_axum", &server.url()).env("PORT", "0"));
+    let line = program.wait_for("listening on", LIMIT);
+    let address = line.rsplit('/').next().unwrap().to_owned();
+    let mut ready = request(&address, "/ready").await;
+    assert!(answer(&mut ready).await.starts_with("HTTP/1.1 200"));
+
+    let mut visit = request(&address, "/visit/ada").await;
+    assert_eq!(visits.next().await.unwrap().topic(), "visits.begun");
+    program.signal("TERM");
+    assert!(answer(&mut visit).await.ends_with("visit 1 of ada\n"));
+    let status = program.wait(LIMIT);
+    assert!(status.success(), "{status}:\n{}", program.output());
+    assert_eq!(visits.next().await.unwrap().topic(), "visits.done");
+    assert_eq!(connector.kv().get("visits:ada").await.unwrap(), Some(1));
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+async fn request(address: &str, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let read = stream.read_to_string(&mut text);
+    tokio::time::timeout(LIMIT, read).await.expect("an answer in time").unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor() {
+    let server = jetstream().await;
+    assert_has(&run(&mut example("doctor", &server.url())), &["NATS.SERVER", "healthy"]);
+
+    let mut sick = Program::start(&mut example("doctor", "nats://127.0.0.1:1"));
+    assert_eq!(sick.wait(LIMIT).code(), Some(1));
+    assert_has(sick.output(), &["FAULT  connection", "1 fault"]);
+
+    let mut wrong = example("doctor", &server.url());
+    let mut wrong = Program::start(wrong.arg("--NATS.MAX_RECONNECT=often"));
+    assert_eq!(wrong.wait(LIMIT).code(), Some(1));
+    assert_has(wrong.output(), &["FAULT  settings", "NATS.MAX_RECONNECT"]);
+}
