@@ -134,7 +134,8 @@ async fn a_bucket_deleted_elsewhere_is_found_again_or_made_anew() {
     assert_eq!(kv.replace("key", &2).await.unwrap(), None);
     kv.delete("key").await.unwrap();
     assert_eq!(stream(&other, "b").await["error"]["err_code"], 10059);
-    assert_eq!(kv.set("key", &3).await.unwrap(), 1);
+    // Its revisions are not asserted: a server may go on where the deleted stream ended.
+    kv.set("key", &3).await.unwrap();
     let expected = json!({
         "max_msgs_per_subject": 3, "description": "mine", "max_msg_size": 100
     });
@@ -143,8 +144,10 @@ async fn a_bucket_deleted_elsewhere_is_found_again_or_made_anew() {
 
     // Gone again: a write alone notices too.
     delete_stream(&other, "b").await;
-    assert_eq!(kv.set("key", &4).await.unwrap(), 1);
-    assert_config(&stream(&other, "b").await, &expected);
+    kv.set("key", &4).await.unwrap();
+    let made = stream(&other, "b").await;
+    assert_config(&made, &expected);
+    assert_eq!(made["state"]["messages"], 1);
 
     // Deleted and made by others: theirs is used, also with fewer options than ours had.
     delete_stream(&other, "b").await;

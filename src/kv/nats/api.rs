@@ -23,6 +23,7 @@ const STREAM_FULL: u64 = 10077;
 const REPLICAS_NEED_A_CLUSTER: u64 = 10074;
 const INVALID_CONFIG: u64 = 10052;
 const UPDATE_REFUSED: u64 = 10069;
+const STORE_NOT_MADE: u64 = 10049;
 const TTL_INVALID: u64 = 10165;
 const TTL_DISABLED: u64 = 10166;
 
@@ -98,7 +99,7 @@ pub(super) async fn last_message(
     let request = body(&json!({ "last_by_subj": subject }));
     match call::<Found>(link, &format!("STREAM.MSG.GET.{stream}"), request, deadline).await {
         Ok(found) => Ok(Some(found.message)),
-        Err(error) if error.context(ERR_CODE).is_some_and(is_no_message) => Ok(None),
+        Err(error) if has_code(&error, NO_MESSAGE_FOUND) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -106,8 +107,14 @@ pub(super) async fn last_message(
 /// The context that holds the server's own number of an error.
 const ERR_CODE: &str = "err_code";
 
-fn is_no_message(err_code: &str) -> bool {
-    err_code.parse() == Ok(NO_MESSAGE_FOUND)
+fn has_code(error: &Error, code: u64) -> bool {
+    error.context(ERR_CODE).is_some_and(|found| found.parse() == Ok(code))
+}
+
+/// Whether a stream could not be made because of its files: also, for a moment, when they are those
+/// of a stream of that name which was just deleted.
+pub(super) fn is_store_not_made(error: &Error) -> bool {
+    has_code(error, STORE_NOT_MADE)
 }
 
 fn body(json: &Value) -> Bytes {
@@ -181,6 +188,6 @@ pub(super) fn write_error(failure: &ApiError, bucket: &Bucket) -> Error {
 /// Whether a refusal is about this moment, or about options that have changed: nothing was stored,
 /// and after a look at the bucket the same call may succeed.
 pub(super) fn is_temporary(error: &Error) -> bool {
-    let ttl_disabled = || error.context(ERR_CODE).is_some_and(|n| n.parse() == Ok(TTL_DISABLED));
-    error.context(ERR_CODE).is_some() && (error.kind() == ErrorKind::Unavailable || ttl_disabled())
+    let told = error.context(ERR_CODE).is_some();
+    told && (error.kind() == ErrorKind::Unavailable || has_code(error, TTL_DISABLED))
 }

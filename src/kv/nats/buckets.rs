@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::MutexGuard;
 use tokio::time::Instant;
@@ -12,7 +13,11 @@ use super::config::{Options, check_supported, keep_codec, kept_codec, new_stream
 use crate::connector::{Capabilities, Feature, Link};
 use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kv::retry::Retry;
 use crate::kv::{BucketConfig, KeyCodec};
+
+/// How long a server may take to remove the files of a deleted stream, before a new one can be made.
+const DELETED_FILES: Duration = Duration::from_secs(2);
 
 /// Handles by bucket name. No lock but a bucket's own is held while the server is asked.
 #[derive(Debug)]
@@ -218,7 +223,13 @@ impl Buckets {
         let server = self.link.capabilities(deadline).await?;
         let codec = config.key_codec.unwrap_or(self.codec);
         let stream = new_stream(config, codec, &server);
-        api::create(&self.link, &stream_name(&config.name), &stream, deadline).await
+        let mut retry = Retry::until(deadline.min(Instant::now() + DELETED_FILES));
+        loop {
+            match api::create(&self.link, &stream_name(&config.name), &stream, deadline).await {
+                Err(error) if api::is_store_not_made(&error) && retry.pause().await => {}
+                made => return made,
+            }
+        }
     }
 
     async fn change(
