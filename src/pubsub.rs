@@ -305,15 +305,8 @@ impl PubSub {
     }
 
     /// The full subject of a topic.
-    fn subject(&self, topic: Subject, ignore_prefix: bool) -> Subject {
-        let prefix = self.prefix();
-        if ignore_prefix || prefix.is_empty() {
-            return topic;
-        }
-        let mut subject = String::with_capacity(prefix.len() + topic.len());
-        subject.push_str(prefix);
-        subject.push_str(&topic);
-        subject.into()
+    fn subject(&self, topic: &str) -> Subject {
+        [self.prefix(), topic].concat().into()
     }
 }
 

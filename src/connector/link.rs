@@ -1,6 +1,6 @@
 //! One NATS connection as the drivers use it: gates, requests, round trips, capabilities.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -183,14 +183,21 @@ impl Link {
         }
     }
 
-    /// Hands a message to the connection. The message is moved once: straight into the client's
-    /// future.
+    /// Hands a message to the connection.
     pub(crate) async fn publish(
         &self,
         message: OutboundMessage,
         deadline: impl Into<Deadline>,
     ) -> Result<()> {
-        let publish = pin!(self.client.publish_message(message));
+        self.send(pin!(self.client.publish_message(message)), deadline).await
+    }
+
+    /// Runs the client's own publishing, behind the gate and until the deadline.
+    pub(crate) async fn send(
+        &self,
+        publish: Pin<&mut impl Future<Output = Result<(), async_nats::PublishError>>>,
+        deadline: impl Into<Deadline>,
+    ) -> Result<()> {
         let deadline = deadline.into();
         if !self.is_open() {
             self.wait_connected(deadline).await?;

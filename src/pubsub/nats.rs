@@ -20,7 +20,7 @@ use crate::connector::capabilities::ApiError;
 use crate::connector::leave::Control;
 use crate::connector::link::{Link, closed, too_large};
 use crate::connector::status::Denied;
-use crate::deadline::{Deadline, after, within};
+use crate::deadline::{after, within};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Pub/sub on a NATS server.
@@ -34,17 +34,8 @@ impl NatsDriver {
         NatsDriver { link }
     }
 
-    pub(crate) fn max_payload(&self) -> usize {
-        self.link.client().max_payload()
-    }
-
-    /// Publishes without a boxed future: what the portable type calls when this is its driver.
-    pub(crate) fn publish(
-        &self,
-        message: OutboundMessage,
-        deadline: impl Into<Deadline> + Send,
-    ) -> impl Future<Output = Result<()>> + Send {
-        self.link.publish(message, deadline)
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
     }
 
     /// Requests without a boxed future.

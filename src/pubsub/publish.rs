@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::pin::pin;
 use std::time::Duration;
 
+use async_nats::client::traits::Publisher as _;
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use futures::future::{Either, Ready, ready};
 
 use super::PubSub;
 use super::driver::OutboundMessage;
@@ -19,19 +20,19 @@ use crate::deadline::after;
 use crate::error::Result;
 use crate::serializer::CONTENT_TYPE;
 
-/// A message being built. Its payload never prints.
-pub(crate) struct Draft {
+/// A message being built: its subject is the topic until it is checked. Its payload never prints.
+#[doc(hidden)]
+pub struct Draft {
     pub(super) handle: PubSub,
-    topic: Subject,
-    payload: Bytes,
-    headers: Option<HeaderMap>,
+    message: OutboundMessage,
     ignore_prefix: bool,
     pub(super) timeout: Option<Duration>,
 }
 
 impl Draft {
     pub(super) fn new(handle: PubSub, topic: Subject, payload: Bytes) -> Self {
-        Draft { handle, topic, payload, headers: None, ignore_prefix: false, timeout: None }
+        let message = OutboundMessage { subject: topic, reply: None, payload, headers: None };
+        Draft { handle, message, ignore_prefix: false, timeout: None }
     }
 
     /// The payload was encoded by the handle's serializer: another than the default is named.
@@ -39,19 +40,22 @@ impl Draft {
         let serializer = self.handle.serializer();
         if !serializer.is_default() {
             let content_type = serializer.content_type().to_owned();
-            self.headers.get_or_insert_default().insert(CONTENT_TYPE, content_type.as_str());
+            self.message
+                .headers
+                .get_or_insert_default()
+                .insert(CONTENT_TYPE, content_type.as_str());
         }
         self
     }
 
     pub(super) fn header(mut self, name: &str, value: &str) -> Result<Self> {
         let (name, value) = checked(name, value)?;
-        self.headers.get_or_insert_default().append(name, value);
+        self.message.headers.get_or_insert_default().append(name, value);
         Ok(self)
     }
 
     fn headers(mut self, headers: &HeaderMap) -> Self {
-        let own = self.headers.get_or_insert_default();
+        let own = self.message.headers.get_or_insert_default();
         for (name, values) in headers.iter() {
             for value in values {
                 own.append(name.clone(), value.clone());
@@ -67,7 +71,7 @@ impl Draft {
 
     pub(super) fn set(&mut self, name: &'static str, value: &str) -> Result<()> {
         let (name, value) = checked(name, value)?;
-        self.headers.get_or_insert_default().insert(name, value);
+        self.message.headers.get_or_insert_default().insert(name, value);
         Ok(())
     }
 
@@ -76,28 +80,29 @@ impl Draft {
     }
 
     pub(super) fn topic(&self) -> &str {
-        &self.topic
+        &self.message.subject
     }
 
-    fn pack(self) -> Result<Parcel> {
-        let timeout = self.limit(None);
-        let (handle, message) = self.message()?;
-        Ok(Parcel { handle, message, timeout })
+    /// Puts the prefix before the topic and checks the message.
+    pub(super) fn check(&mut self) -> Result<()> {
+        let message = &mut self.message;
+        if !self.ignore_prefix && !self.handle.prefix().is_empty() {
+            message.subject = self.handle.subject(&message.subject);
+        }
+        check_publish(&message.subject)?;
+        let core = self.handle.core();
+        let limit = match &core.nats {
+            Some(nats) => nats.link().client().max_payload(),
+            None => core.driver.capabilities().max_payload,
+        };
+        check_size(limit, message.payload.len() + message.headers.as_ref().map_or(0, wire_size))
+            .map_err(|error| error.with("topic", message.subject.as_str()))
     }
 
     /// The message to send, checked.
-    pub(super) fn message(self) -> Result<(PubSub, OutboundMessage)> {
-        let Draft { handle, topic, payload, headers, ignore_prefix, .. } = self;
-        let subject = handle.subject(topic, ignore_prefix);
-        check_publish(&subject)?;
-        let core = handle.core();
-        let limit = match &core.nats {
-            Some(nats) => nats.max_payload(),
-            None => core.driver.capabilities().max_payload,
-        };
-        check_size(limit, payload.len() + headers.as_ref().map_or(0, wire_size))
-            .map_err(|error| error.with("topic", subject.as_str()))?;
-        Ok((handle, OutboundMessage { subject, reply: None, payload, headers }))
+    pub(super) fn message(mut self) -> Result<(PubSub, OutboundMessage)> {
+        self.check()?;
+        Ok((self.handle, self.message))
     }
 }
 
@@ -107,27 +112,18 @@ pub trait Delivery {
     type Future: Future<Output = Result<()>> + Send;
 
     #[doc(hidden)]
-    fn deliver(self, parcel: Parcel) -> Self::Future;
-}
-
-/// A checked message on its way; opaque.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Parcel {
-    handle: PubSub,
-    message: OutboundMessage,
-    timeout: Duration,
+    fn deliver(self, draft: Result<Draft>) -> Self::Future;
 }
 
 impl<F, Fut> Delivery for F
 where
-    F: FnOnce(Parcel) -> Fut,
+    F: FnOnce(Result<Draft>) -> Fut,
     Fut: Future<Output = Result<()>> + Send,
 {
     type Future = Fut;
 
-    fn deliver(self, parcel: Parcel) -> Fut {
-        self(parcel)
+    fn deliver(self, draft: Result<Draft>) -> Fut {
+        self(draft)
     }
 }
 
@@ -138,13 +134,21 @@ pub struct Publish<D> {
     delivery: D,
 }
 
-/// The future's type has no name, so the closure that makes it stands for it.
+/// The future's type has no name, so the closure that makes it stands for it. The future is large:
+/// it is made where it will be polled, and the message moves straight into the client's.
 pub(super) fn publish(draft: Result<Draft>) -> Publish<impl Delivery> {
-    let delivery = |parcel: Parcel| async move {
-        let core = parcel.handle.core();
+    let delivery = |draft: Result<Draft>| async move {
+        let mut draft = draft.map_err(|error| error.operation("publish"))?;
+        draft.check().map_err(|error| error.operation("publish"))?;
+        let Draft { handle, message, timeout, .. } = draft;
+        let core = handle.core();
+        let timeout = timeout.unwrap_or(core.timeout);
         match &core.nats {
-            Some(nats) => nats.publish(parcel.message, parcel.timeout).await,
-            None => core.driver.publish(parcel.message, after(parcel.timeout)).await,
+            Some(nats) => {
+                let publish = pin!(nats.link().client().publish_message(message));
+                nats.link().send(publish, timeout).await
+            }
+            None => core.driver.publish(message, after(timeout)).await,
         }
         .map_err(|error| error.operation("publish"))
     };
@@ -186,13 +190,10 @@ impl<D> Publish<D> {
 
 impl<D: Delivery> IntoFuture for Publish<D> {
     type Output = Result<()>;
-    type IntoFuture = Either<Ready<Result<()>>, D::Future>;
+    type IntoFuture = D::Future;
 
-    fn into_future(self) -> Self::IntoFuture {
-        match self.draft.and_then(Draft::pack) {
-            Ok(parcel) => Either::Right(self.delivery.deliver(parcel)),
-            Err(error) => Either::Left(ready(Err(error.operation("publish")))),
-        }
+    fn into_future(self) -> D::Future {
+        self.delivery.deliver(self.draft)
     }
 }
 
@@ -205,8 +206,8 @@ impl<D> fmt::Debug for Publish<D> {
 impl fmt::Debug for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Draft")
-            .field("topic", &self.topic)
-            .field("payload", &format_args!("{} bytes", self.payload.len()))
+            .field("topic", &self.message.subject)
+            .field("payload", &format_args!("{} bytes", self.message.payload.len()))
             .finish_non_exhaustive()
     }
 }

@@ -46,7 +46,7 @@ impl Place {
     ) -> Result<(PubSub, Box<dyn Source>, Arc<Task>)> {
         let Place { handle, topic, queue, ignore_prefix } = self;
         let handle = handle.bind()?;
-        let subject = handle.subject(topic, ignore_prefix);
+        let subject = if ignore_prefix { topic } else { handle.subject(&topic) };
         check_subscribe(&subject)?;
         if let Some(queue) = &queue {
             check_queue(queue)?;
