@@ -34,7 +34,8 @@ pub(crate) use global::live;
 pub(crate) use link::Link;
 
 /// One NATS connection and all that stands on it. Cheap to clone; the connection ends with
-/// [`drain`](Self::drain), or unordered when the last clone is dropped.
+/// [`drain`](Self::drain), or unordered when the last clone and the last subscription are dropped.
+/// Keep a clone as long as its subscriptions: a shutdown drains the connectors that live.
 #[derive(Clone)]
 pub struct Connector(Arc<Inner>);
 
