@@ -5,7 +5,11 @@ use std::time::Duration;
 use nats_connector::{Connector, Error, Result, Settings};
 
 mod auth;
+mod health;
+mod lame_duck;
+mod permissions;
 mod reconnect;
+mod requests;
 mod tls;
 
 /// For conditions that must come true on a loaded machine.
@@ -13,7 +17,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 fn settings(pairs: &[(&str, &str)]) -> Settings {
     let builder = pairs.iter().fold(Settings::builder(), |builder, (key, value)| {
-        builder.set(&format!("NATS.{key}"), value)
+        builder.set(format!("NATS.{key}"), value)
     });
     builder.build().expect("valid settings")
 }

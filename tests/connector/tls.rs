@@ -129,7 +129,8 @@ async fn files_without_certificates_or_keys_are_named_before_any_connect() {
     let empty = file("empty.pem", "");
     let damaged = file("bad.pem", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n");
     let missing = text(&folder.path().join("missing.pem")).to_owned();
-    let cases: [(&[(&str, &str)], &str, &str); 6] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+    let cases: [Case<'_>; 6] = [
         (&[("TLS_CA", &empty)], "TLS_CA", "no certificate found"),
         (&[("TLS_CA", key)], "TLS_CA", "no certificate found"),
         (&[("TLS_CA", &damaged)], "TLS_CA", "damaged"),
