@@ -9,8 +9,7 @@ use tokio::time::Instant;
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::{self, Kv};
-use crate::pubsub::{PubSub, Tasks, memory, nats};
-use crate::serializer::Serializer;
+use crate::pubsub::{PubSub, memory, nats};
 use crate::settings::Settings;
 
 mod auth;
@@ -19,6 +18,7 @@ mod dial;
 mod global;
 mod health;
 pub(crate) mod leave;
+pub(crate) mod life;
 pub(crate) mod link;
 mod reconnect;
 mod requests;
@@ -28,9 +28,12 @@ mod tls;
 pub use capabilities::{Capabilities, Feature};
 pub use global::{Register, global, register, register_with};
 pub use health::Health;
+pub use life::DrainReport;
 pub use status::State;
 
-pub(crate) use global::live;
+use life::BackEnd;
+
+pub(crate) use life::Life;
 pub(crate) use link::Link;
 
 /// One NATS connection and all that stands on it. Cheap to clone; the connection ends with
@@ -41,39 +44,9 @@ pub struct Connector(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
-    back_end: BackEnd,
+    life: Arc<Life>,
     pubsub: PubSub,
     kv: Kv,
-    tasks: Arc<Tasks>,
-    drained: tokio::sync::OnceCell<DrainReport>,
-}
-
-enum BackEnd {
-    Nats(Arc<Link>),
-    Memory(memory::MemoryDriver, kv::MemoryDriver),
-}
-
-/// What a drain came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DrainReport {
-    /// Handlers that finished while draining.
-    pub handlers_finished: u64,
-    /// Handlers and waiting messages that were given up at the deadline.
-    pub handlers_abandoned: u64,
-    /// A last round trip proved that the server has all that was sent, and every subscription was
-    /// left without loss. Core messages have no acknowledgement beyond that.
-    pub proved: bool,
-    /// How long it took.
-    pub elapsed: Duration,
-}
-
-impl DrainReport {
-    /// Nothing was given up and everything is proved sent.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.proved && self.handlers_abandoned == 0
-    }
 }
 
 impl Connector {
@@ -138,20 +111,9 @@ impl Connector {
         driver: impl crate::pubsub::Driver,
         kv: Kv,
     ) -> Connector {
-        let tasks = Arc::new(Tasks::default());
-        let serializer = Serializer::by_name(settings.serializer()).unwrap_or_default();
-        let pubsub = PubSub::build(
-            driver,
-            settings.request_timeout(),
-            tasks.clone(),
-            settings.topic_prefix(),
-            serializer,
-        );
-        let drained = tokio::sync::OnceCell::new();
-        let connector =
-            Connector(Arc::new(Inner { settings, back_end, pubsub, kv, tasks, drained }));
-        global::note(&connector);
-        connector
+        let life = Life::begin(back_end, settings.drain_timeout());
+        let pubsub = PubSub::configured(driver, life.clone(), &settings);
+        Connector(Arc::new(Inner { settings, life, pubsub, kv }))
     }
 
     /// The settings that it was made with.
@@ -195,37 +157,40 @@ impl Connector {
     /// # Errors
     /// `Unavailable` while disconnected, `Timeout`, `Closed`.
     pub async fn capabilities(&self) -> Result<Arc<Capabilities>> {
-        match &self.0.back_end {
+        match &self.0.life.back_end {
             BackEnd::Nats(link) => link.capabilities(self.deadline()).await,
-            BackEnd::Memory(..) => Ok(Arc::new(Capabilities::memory())),
+            _ => Ok(Arc::new(Capabilities::memory())),
         }
     }
 
     /// The connection's state, as it is known now, without asking the server.
     #[must_use]
     pub fn state(&self) -> State {
-        match &self.0.back_end {
+        match &self.0.life.back_end {
             BackEnd::Nats(link) => link.state(),
-            BackEnd::Memory(..) if self.0.drained.initialized() => State::Closed,
-            BackEnd::Memory(..) => State::Connected,
+            _ if self.0.life.is_over() => State::Closed,
+            _ => State::Connected,
         }
     }
 
     /// How the connection is doing, with a round trip for the answer, limited to 2 s or
     /// `NATS.REQUEST_TIMEOUT`, whichever is less.
     pub async fn health(&self) -> Health {
-        match &self.0.back_end {
+        match &self.0.life.back_end {
             BackEnd::Nats(link) => {
                 let limit = self.0.settings.request_timeout().min(Duration::from_secs(2));
                 link.health(after(limit)).await
             }
-            BackEnd::Memory(driver, _) => Health {
+            other => Health {
                 state: self.state(),
                 server: Some("memory:".to_owned()),
                 round_trip: (self.state() == State::Connected).then_some(Duration::ZERO),
                 reconnects: 0,
                 last_error: None,
-                dropped_messages: driver.dropped(),
+                dropped_messages: match other {
+                    BackEnd::Memory(driver, _) => driver.dropped(),
+                    _ => 0,
+                },
                 jetstream: Some(false),
             },
         }
@@ -240,47 +205,13 @@ impl Connector {
     /// # Cancel safety
     /// Dropped midway, the drain stops; called again, it starts over with what is left.
     pub async fn drain(&self) -> DrainReport {
-        self.0.drained.get_or_init(|| self.drain_once()).await.clone()
-    }
-
-    async fn drain_once(&self) -> DrainReport {
-        let begun = Instant::now();
-        let deadline = after(self.0.settings.drain_timeout());
-        let handlers = match &self.0.back_end {
-            BackEnd::Nats(link) => {
-                link.status().drain();
-                self.0.tasks.drain(deadline).await
-            }
-            BackEnd::Memory(..) => self.0.tasks.drain(deadline).await,
-        };
-        let mut proved = handlers.doubtful == 0;
-        match &self.0.back_end {
-            BackEnd::Nats(link) => {
-                // Also after the deadline a connected server gets a moment to answer.
-                let last = deadline.max(after(Duration::from_millis(500)));
-                if let Err(error) = link.barrier(last).await {
-                    proved = false;
-                    tracing::warn!(%error, "nothing proves that the server has all messages");
-                }
-                link.close(last).await;
-            }
-            BackEnd::Memory(pubsub, kv) => {
-                pubsub.close();
-                kv.close();
-            }
-        }
-        DrainReport {
-            handlers_finished: handlers.finished,
-            handlers_abandoned: handlers.abandoned,
-            proved,
-            elapsed: begun.elapsed(),
-        }
+        self.0.life.drain().await
     }
 
     pub(crate) fn link(&self) -> Result<&Arc<Link>> {
-        match &self.0.back_end {
+        match &self.0.life.back_end {
             BackEnd::Nats(link) => Ok(link),
-            BackEnd::Memory(..) => Err(Error::new(
+            _ => Err(Error::new(
                 ErrorKind::Unsupported,
                 "a connector in process has no NATS client; set NATS.SERVER to a server",
             )),

@@ -39,9 +39,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::call::Call;
+use crate::connector::Life;
+use crate::connector::life::BackEnd;
 use crate::error::Result;
 use crate::registry::{Local, Registry};
 use crate::serializer::Serializer;
+use crate::settings::Settings;
 
 mod dispatch;
 pub mod driver;
@@ -73,6 +76,8 @@ use publish::Draft;
 
 /// The limit of a call on a driver that was not made from settings.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The limit of the drain of such a driver.
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A pub/sub handle: a driver with a topic prefix and a serializer. Cheap to clone.
 ///
@@ -102,7 +107,13 @@ struct Core {
     /// The same driver, where calls to it need no boxed future.
     nats: Option<nats::NatsDriver>,
     timeout: Duration,
-    tasks: Arc<Tasks>,
+    life: Arc<Life>,
+}
+
+impl Core {
+    fn tasks(&self) -> &Tasks {
+        &self.life.tasks
+    }
 }
 
 thread_local! {
@@ -111,23 +122,33 @@ thread_local! {
 static REGISTRY: Registry<PubSub> = Registry::new(&LOCAL);
 
 impl PubSub {
-    /// A handle on `driver`: no prefix, JSON, calls limited to 10 s.
+    /// A handle on `driver`: no prefix, JSON, calls limited to 10 s. At shutdown its subscriptions
+    /// drain within 30 s.
     #[must_use]
     pub fn new(driver: impl Driver) -> Self {
-        PubSub::build(driver, DEFAULT_TIMEOUT, Arc::new(Tasks::default()), "", Serializer::json())
+        let driver = Arc::new(driver);
+        let life = Life::begin(BackEnd::Driver(driver.clone()), DEFAULT_DRAIN_TIMEOUT);
+        PubSub::build(driver, None, life, DEFAULT_TIMEOUT, "", Serializer::json())
     }
 
-    pub(crate) fn build(
-        driver: impl Driver,
+    /// The connector's handle, as its settings say.
+    pub(crate) fn configured(driver: impl Driver, life: Arc<Life>, settings: &Settings) -> Self {
+        let nats = (&driver as &dyn Any).downcast_ref::<nats::NatsDriver>().cloned();
+        let serializer = Serializer::by_name(settings.serializer()).unwrap_or_default();
+        let (timeout, prefix) = (settings.request_timeout(), settings.topic_prefix());
+        PubSub::build(Arc::new(driver), nats, life, timeout, prefix, serializer)
+    }
+
+    fn build(
+        driver: Arc<dyn Driver>,
+        nats: Option<nats::NatsDriver>,
+        life: Arc<Life>,
         timeout: Duration,
-        tasks: Arc<Tasks>,
         prefix: &str,
         serializer: Serializer,
     ) -> Self {
-        let nats = (&driver as &dyn Any).downcast_ref::<nats::NatsDriver>().cloned();
-        let core = Core { driver: Arc::new(driver), nats, timeout, tasks };
         PubSub(Arc::new(Inner {
-            target: Target::Driver(Arc::new(core)),
+            target: Target::Driver(Arc::new(Core { driver, nats, timeout, life })),
             prefix: Some(prefix.into()),
             serializer: Some(serializer),
         }))

@@ -21,7 +21,7 @@ use futures::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::connector::{DrainReport, global, live};
+use crate::connector::{DrainReport, Life, global};
 use crate::deadline::after;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::pubsub::HandlerResult;
@@ -82,7 +82,7 @@ pub struct ShutdownReport {
     pub hooks: Vec<(String, HookOutcome)>,
     /// Handlers that finished while draining.
     pub handlers_finished: u64,
-    /// Handlers and waiting messages that were given up.
+    /// Handlers that still ran, or had not begun on a message they were given, at a deadline.
     pub handlers_abandoned: u64,
     /// On every connector a last round trip proved that the server has all that was sent, and every
     /// subscription was left without loss.
@@ -238,8 +238,8 @@ async fn perform() -> ShutdownReport {
     let begun = Instant::now();
     let timeout = global().map_or(DEFAULT_HOOK_TIMEOUT, |c| c.settings().hook_timeout());
     let hooks = run_hooks(after(timeout)).await;
-    let connectors = live();
-    let drains: Vec<DrainReport> = join_all(connectors.iter().map(|c| c.drain())).await;
+    let lives = Life::all();
+    let drains: Vec<DrainReport> = join_all(lives.iter().map(|life| life.drain())).await;
     let report = ShutdownReport {
         hooks,
         handlers_finished: drains.iter().map(|drain| drain.handlers_finished).sum(),

@@ -1,11 +1,11 @@
-//! The connector behind the free functions, and the list of all that live.
+//! The connector behind the free functions.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Connector, Inner, State};
+use super::{Connector, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Settings;
 use crate::{kv, pubsub, shutdown};
@@ -13,7 +13,6 @@ use crate::{kv, pubsub, shutdown};
 /// Serializes registering; the slot itself is read without it.
 static REGISTERING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 static GLOBAL: Mutex<Option<Connector>> = Mutex::new(None);
-static LIVE: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 
 /// Connects as file, environment and arguments say, and makes this connector the default for the
 /// free functions of [`pubsub`](crate::pubsub) and [`kv`](crate::kv).
@@ -100,18 +99,6 @@ impl IntoFuture for Register {
 #[must_use]
 pub fn global() -> Option<Connector> {
     lock(&GLOBAL).clone()
-}
-
-/// Remembers a connector for the drain at shutdown.
-pub(super) fn note(connector: &Connector) {
-    let mut live = lock(&LIVE);
-    live.retain(|known| known.strong_count() > 0);
-    live.push(Arc::downgrade(&connector.0));
-}
-
-/// Every connector that lives, global or not.
-pub(crate) fn live() -> Vec<Connector> {
-    lock(&LIVE).iter().filter_map(Weak::upgrade).map(Connector).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -35,9 +35,9 @@ pub(crate) struct Tasks {
 pub(crate) struct Drained {
     /// Handlers that finished while draining.
     pub(crate) finished: u64,
-    /// Handlers and messages that were given up at the deadline.
+    /// Messages that handlers had been given and were not done with at the deadline.
     pub(crate) abandoned: u64,
-    /// Subscriptions that could not be left without doubt.
+    /// Subscriptions that could not be left without doubt, or not in time.
     pub(crate) doubtful: u64,
 }
 
@@ -62,10 +62,11 @@ impl Tasks {
         }
         let mut drained = Drained::default();
         for task in &tasks {
-            if within(deadline, task.ended()).await.is_err() {
+            let in_time = within(deadline, task.ended()).await.is_ok();
+            if !in_time {
                 drained.abandoned += task.abandon();
             }
-            drained.doubtful += u64::from(task.doubtful.load(Ordering::Relaxed));
+            drained.doubtful += u64::from(!in_time || task.doubtful.load(Ordering::Relaxed));
         }
         drained.finished = tasks.iter().map(|task| task.finished()).sum::<u64>() - before;
         drained
@@ -238,7 +239,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.handle.core().tasks.remove(&self.task);
+        self.handle.core().tasks().remove(&self.task);
         self.task.end();
     }
 }

@@ -182,7 +182,7 @@ impl Stream for Messages {
 
 impl Drop for Messages {
     fn drop(&mut self) {
-        self.handle.core().tasks.remove(&self.shared.task);
+        self.handle.core().tasks().remove(&self.shared.task);
         self.shared.task.end();
         let phase = std::mem::replace(&mut self.shared.lock().phase, Phase::Ended);
         drop(phase);

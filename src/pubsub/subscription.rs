@@ -55,7 +55,7 @@ impl Place {
         let deadline = after(timeout.unwrap_or(core.timeout));
         let name = subject.as_str().to_owned();
         // Known before it is made, so that no drain can miss it.
-        let task = core.tasks.add(&name);
+        let task = core.tasks().add(&name);
         let guard = Added { handle: &handle, task: &task, keep: false };
         let source = core
             .driver
@@ -86,7 +86,7 @@ impl Added<'_> {
 impl Drop for Added<'_> {
     fn drop(&mut self) {
         if !self.keep {
-            self.handle.core().tasks.remove(self.task);
+            self.handle.core().tasks().remove(self.task);
             self.task.end();
         }
     }

@@ -1,0 +1,119 @@
+//! What keeps a back end alive and ends it: subscriptions drain, a round trip proves what was sent,
+//! the connection closes.
+//!
+//! The connector and every pub/sub handle share it, so that a shutdown finds subscriptions whose
+//! connector was dropped, and those of drivers that no connector made.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::Link;
+use crate::deadline::after;
+use crate::kv;
+use crate::pubsub::{Driver, Tasks, memory};
+
+static LIVE: Mutex<Vec<Weak<Life>>> = Mutex::new(Vec::new());
+
+/// A back end with its subscriptions.
+pub(crate) struct Life {
+    pub(super) back_end: BackEnd,
+    pub(crate) tasks: Tasks,
+    drain_timeout: Duration,
+    drained: OnceCell<DrainReport>,
+}
+
+pub(crate) enum BackEnd {
+    Nats(Arc<Link>),
+    Memory(memory::MemoryDriver, kv::MemoryDriver),
+    /// A driver of the application's own: it is flushed, not closed.
+    Driver(Arc<dyn Driver>),
+}
+
+/// What a drain came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Handlers that finished while draining.
+    pub handlers_finished: u64,
+    /// Handlers that still ran, or had not begun on a message they were given, at the deadline.
+    pub handlers_abandoned: u64,
+    /// A last round trip proved that the server has all that was sent, and every subscription was
+    /// left without loss. Core messages have no acknowledgement beyond that.
+    pub proved: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl DrainReport {
+    /// Nothing was given up and everything is proved sent.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.proved && self.handlers_abandoned == 0
+    }
+}
+
+impl Life {
+    /// Remembers it for the shutdown.
+    pub(crate) fn begin(back_end: BackEnd, drain_timeout: Duration) -> Arc<Life> {
+        let tasks = Tasks::default();
+        let life = Arc::new(Life { back_end, tasks, drain_timeout, drained: OnceCell::new() });
+        let mut live = lock();
+        live.retain(|known| known.strong_count() > 0);
+        live.push(Arc::downgrade(&life));
+        life
+    }
+
+    /// All that live.
+    pub(crate) fn all() -> Vec<Arc<Life>> {
+        lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.drained.initialized()
+    }
+
+    /// Ends it once; later calls give the same report.
+    pub(crate) async fn drain(&self) -> DrainReport {
+        self.drained.get_or_init(|| self.drain_once()).await.clone()
+    }
+
+    async fn drain_once(&self) -> DrainReport {
+        let begun = Instant::now();
+        let deadline = after(self.drain_timeout);
+        if let BackEnd::Nats(link) = &self.back_end {
+            link.status().drain();
+        }
+        let handlers = self.tasks.drain(deadline).await;
+        // Also after the deadline a connected server gets a moment to answer.
+        let last = deadline.max(after(Duration::from_millis(500)));
+        let sent = match &self.back_end {
+            BackEnd::Nats(link) => {
+                let sent = link.barrier(last).await;
+                link.close(last).await;
+                sent
+            }
+            BackEnd::Memory(pubsub, kv) => {
+                pubsub.close();
+                kv.close();
+                Ok(())
+            }
+            BackEnd::Driver(driver) => driver.flush(last).await,
+        };
+        if let Err(error) = &sent {
+            tracing::warn!(%error, "nothing proves that the server has all messages");
+        }
+        DrainReport {
+            handlers_finished: handlers.finished,
+            handlers_abandoned: handlers.abandoned,
+            proved: sent.is_ok() && handlers.doubtful == 0,
+            elapsed: begun.elapsed(),
+        }
+    }
+}
+
+fn lock() -> MutexGuard<'static, Vec<Weak<Life>>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
