@@ -25,6 +25,7 @@ const STEADY: [Load; 3] = [
 ];
 const BURST: Load = Load { per_second: 2_000, burst: 2_000, handler: Duration::ZERO };
 const SLOW: Load = Load { per_second: 2_000, burst: 200, handler: Duration::from_millis(1) };
+const ALL: [Load; 5] = [STEADY[0], STEADY[1], STEADY[2], BURST, SLOW];
 
 async fn connect(url: &str) -> Connector {
     let settings = Settings::builder().set("NATS.SERVER", url).build().unwrap();
@@ -149,19 +150,16 @@ async fn nothing_is_lost_on_an_old_server() {
         return;
     }
     let server = Server::builder().version(Version::V2_10).start().await;
-    runs(&server.url(), &server.url(), &[STEADY[1], BURST, SLOW], false).await;
+    let loads = if soak() { &ALL[..] } else { &[STEADY[1], BURST, SLOW] };
+    runs(&server.url(), &server.url(), loads, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_in_a_cluster() {
     let cluster = Cluster::start(Server::builder()).await;
     let urls: Vec<_> = cluster.nodes().iter().map(Server::url).collect();
-    let loads = if soak() {
-        vec![STEADY[0], STEADY[1], STEADY[2], BURST, SLOW]
-    } else {
-        vec![STEADY[1], BURST]
-    };
-    runs(&urls[0], &urls[1], &loads, false).await;
+    let loads = if soak() { &ALL[..] } else { &[STEADY[1], BURST] };
+    runs(&urls[0], &urls[1], loads, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
