@@ -31,7 +31,7 @@ async fn visit(printed: &mut Printed, pairs: &[(&str, &str)]) -> bool {
     let builder = pairs.iter().fold(Settings::builder(), |builder, (key, value)| {
         builder.set(format!("NATS.{key}"), value)
     });
-    let builder = builder.set("NATS.NAME", CONTROL);
+    let builder = builder.set("NATS.NAME", CONTROL).set("NATS.RECONNECT_WAIT", "10ms");
     printed.add(&builder);
     let settings = match builder.build() {
         Ok(settings) => settings,

@@ -130,6 +130,7 @@ fn note(shared: &Shared, limit: &RateLimit, event: &Event) {
             if !status.is_draining() {
                 tracing::warn!("connection to NATS lost, reconnecting");
             }
+            shared.requests.permit();
             shared.requests.fail(None, |subject| {
                 Error::new(
                     ErrorKind::Unavailable,
@@ -158,7 +159,9 @@ fn note(shared: &Shared, limit: &RateLimit, event: &Event) {
                 // A request tells its refusal itself; the next flush must not tell it again.
                 let told = denied.publish
                     && shared.requests.fail(Some(&denied.subject), |_| denied.error());
-                if !told {
+                if !denied.publish && denied.subject == shared.requests.inbox() {
+                    shared.requests.refuse();
+                } else if !told {
                     status.deny(denied);
                 }
             }
@@ -285,9 +288,10 @@ fn failed(shared: &Shared, failures: &[(String, Failure)]) -> Error {
             }
             Auth::Credentials(_) => format!("check the file in {}", setting(&["CREDENTIALS"])),
             Auth::NkeyFile(_) => format!("check the file in {}", setting(&["NKEY_FILE"])),
-            Auth::Token(_) => format!("check {}", setting(&["TOKEN", "SERVER"])),
+            Auth::Token(_) => format!("check the credentials in {}", setting(&["TOKEN", "SERVER"])),
             Auth::UserPassword { .. } => {
-                format!("check {}", setting(&["USERNAME", "PASSWORD", "SERVER"]))
+                let names = setting(&["USERNAME", "PASSWORD", "SERVER"]);
+                format!("check the credentials in {names}")
             }
         };
         (ErrorKind::Unauthorized, advice)

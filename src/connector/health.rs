@@ -10,7 +10,7 @@ use super::status::State;
 pub struct Health {
     /// The connection's state.
     pub state: State,
-    /// The server connected to, without userinfo; in process `memory:`.
+    /// The server connected to, without userinfo; `None` while there is none; in process `memory:`.
     pub server: Option<String>,
     /// The time of a round trip made for this answer; `None` when there was none.
     pub round_trip: Option<Duration>,

@@ -22,7 +22,7 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::link::Link;
-use super::status::Status;
+use super::status::{Denied, Status};
 use crate::deadline::{after, within};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -50,13 +50,18 @@ impl Default for Sources {
 #[derive(Debug)]
 pub(crate) struct Control {
     id: u64,
-    subject: String,
+    /// What the server says when it refuses this subscription.
+    refusal: Denied,
     pub(crate) moving: AtomicBool,
     pub(crate) refused: AtomicBool,
     pub(crate) waker: AtomicWaker,
 }
 
 impl Control {
+    pub(crate) fn refusal(&self) -> &Denied {
+        &self.refusal
+    }
+
     fn set(&self, flag: &AtomicBool) {
         flag.store(true, Ordering::Release);
         self.waker.wake();
@@ -64,11 +69,11 @@ impl Control {
 }
 
 impl Sources {
-    pub(crate) fn add(&self, subject: &str) -> Arc<Control> {
+    pub(crate) fn add(&self, refusal: Denied) -> Arc<Control> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let control = Arc::new(Control {
             id,
-            subject: subject.to_owned(),
+            refusal,
             moving: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -89,7 +94,7 @@ impl Sources {
     /// Ends the subscriptions that the server has refused.
     pub(super) fn end_refused(&self, status: &Status) {
         for control in self.lock().values() {
-            if status.has_denied(|d| !d.publish && d.subject == control.subject) {
+            if status.has_denied(|denied| *denied == control.refusal) {
                 control.set(&control.refused);
             }
         }

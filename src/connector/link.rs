@@ -1,7 +1,7 @@
 //! One NATS connection as the drivers use it: gates, requests, round trips, capabilities.
 
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -38,7 +38,6 @@ pub(crate) struct Link {
     /// with this number; see `leave`.
     pub(super) exact_leave: tokio::sync::Mutex<Option<(u64, bool)>>,
     pub(super) sources: Sources,
-    inbox_refused: AtomicBool,
     /// Hands out answers. Its subscriber keeps the connection open, so it must not outlive this.
     listener: AbortHandle,
 }
@@ -85,7 +84,6 @@ impl Link {
             capabilities: Mutex::new(None),
             exact_leave: tokio::sync::Mutex::new(None),
             sources: Sources::default(),
-            inbox_refused: AtomicBool::new(false),
             listener,
         });
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&link);
@@ -241,7 +239,7 @@ impl Link {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Message> {
-        self.may_have_answers()?;
+        self.shared.requests.may_have_answers()?;
         let (pending, reply) = self.shared.requests.register(subject.clone());
         let message = OutboundMessage { subject, reply: Some(reply), payload, headers };
         self.exchange(pending, message, deadline).await
@@ -264,11 +262,6 @@ impl Link {
     /// Why nothing came until the deadline.
     #[cold]
     fn no_answer(&self) -> Error {
-        let inbox = self.shared.requests.inbox();
-        if self.shared.status.take_denied(|d| !d.publish && d.subject == inbox).is_some() {
-            self.inbox_refused.store(true, Ordering::Relaxed);
-            return self.inbox_error();
-        }
         match self.state() {
             State::Closed => closed(),
             State::Connected | State::Draining => Error::new(
@@ -279,25 +272,12 @@ impl Link {
         }
     }
 
-    fn may_have_answers(&self) -> Result<()> {
-        if self.inbox_refused.load(Ordering::Relaxed) { Err(self.inbox_error()) } else { Ok(()) }
-    }
-
-    fn inbox_error(&self) -> Error {
-        Error::new(
-            ErrorKind::Unauthorized,
-            "subscribing to the inbox is not permitted, so no answer can arrive; permit it or set \
-             NATS.INBOX_PREFIX to one that is",
-        )
-        .with("subject", self.shared.requests.inbox())
-    }
-
     /// A round trip: when it is done, the server has processed all that was sent before. It is a
     /// message to the own inbox; a request to a subject that nobody serves gets no answer as soon as
     /// somebody in the account subscribes to `>`. A refusal of its own subject proves it as well, so
     /// it works for users that may publish little.
     pub(crate) async fn barrier(&self, deadline: Instant) -> Result<()> {
-        self.may_have_answers()?;
+        self.shared.requests.may_have_answers()?;
         let (pending, subject) = self.shared.requests.register_echo();
         let message = OutboundMessage {
             subject: subject.clone(),
@@ -376,9 +356,14 @@ impl Link {
             Some(_) => self.capabilities(deadline).await.ok().map(|can| can.jetstream()),
             None => None,
         };
+        let state = self.state();
+        let server = match state {
+            State::Connected | State::Draining => self.shared.reconnect.current(),
+            State::Connecting | State::Disconnected | State::Closed => None,
+        };
         Health {
-            state: self.state(),
-            server: self.shared.reconnect.current(),
+            state,
+            server,
             round_trip,
             reconnects: self.connects().saturating_sub(1),
             last_error: self.shared.status.last_error(),

@@ -1,11 +1,12 @@
 //! Which server to try next, when, and when to give up.
 //!
 //! The client asks before every attempt. A round goes through all known servers; rounds after the
-//! first wait `RECONNECT_WAIT` with jitter. `MAX_RECONNECT` counts attempts in a row for each server
+//! first wait `RECONNECT_WAIT` with jitter, and so does the first after a connection that did not
+//! last that long. `MAX_RECONNECT` counts attempts in a row for each server
 //! that the settings list. The first connect is neither delayed nor counted.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{ReconnectToServer, Server, ServerAddr, ServerInfo};
 use rand::seq::SliceRandom;
@@ -40,6 +41,11 @@ struct Outage {
     rounds: usize,
     /// The last server tried: when connected, the current one.
     last: Option<ServerAddr>,
+    /// When that was.
+    tried: Option<Instant>,
+    /// The lost connection did not last for `wait`: one that is lost again and again must not make
+    /// a fast loop.
+    short_lived: bool,
     /// A server that asked its clients to leave.
     avoid: Option<ServerAddr>,
 }
@@ -90,8 +96,10 @@ impl Reconnect {
         let lost = (info.server_id.clone(), info.client_id);
         let mut outage = self.lock();
         if outage.lost.as_ref() != Some(&lost) {
-            let (avoid, last) = (outage.avoid.take(), outage.last.take());
-            *outage = Outage { lost: Some(lost), avoid, last, ..Outage::default() };
+            let (avoid, last, tried) = (outage.avoid.take(), outage.last.take(), outage.tried);
+            let short_lived = tried.is_some_and(|tried| tried.elapsed() < self.wait);
+            *outage =
+                Outage { lost: Some(lost), avoid, last, tried, short_lived, ..Outage::default() };
         }
         if outage.attempts > 0 {
             self.note_failure(pool, outage.last.as_ref());
@@ -106,16 +114,18 @@ impl Reconnect {
         let mut delay = Duration::ZERO;
         if outage.round.is_empty() {
             outage.rounds += 1;
-            delay = match (outage.rounds, first_connect) {
-                (1, true) => Duration::ZERO,
-                (1, false) => FIRST_JITTER.min(self.wait).mul_f64(rand::random()),
-                _ => self.wait.mul_f64(1.0 + 0.2 * rand::random::<f64>()),
+            let at_once = outage.rounds == 1 && (outage.avoid.is_some() || !outage.short_lived);
+            delay = match (at_once, first_connect) {
+                (true, true) => Duration::ZERO,
+                (true, false) => FIRST_JITTER.min(self.wait).mul_f64(rand::random()),
+                (false, _) => self.wait.mul_f64(1.0 + 0.2 * rand::random::<f64>()),
             };
             outage.round = self.order(pool, outage.avoid.as_ref());
         }
         match outage.round.pop() {
             Some(addr) => {
                 outage.last = Some(addr.clone());
+                outage.tried = Instant::now().checked_add(delay);
                 Next::Try(ReconnectToServer { addr, delay: Some(delay) })
             }
             None => Next::Never,

@@ -3,7 +3,7 @@
 //! an entry until an answer comes.)
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_nats::{Message, StatusCode, Subject};
@@ -17,6 +17,8 @@ pub(crate) struct Requests {
     prefix: String,
     next: AtomicU64,
     waiting: Mutex<HashMap<u64, Waiter>>,
+    /// The server does not permit the inbox.
+    refused: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,7 @@ impl Requests {
             prefix: format!("{inbox_prefix}.{unique}"),
             next: AtomicU64::new(0),
             waiting: Mutex::new(HashMap::new()),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -110,6 +113,33 @@ impl Requests {
             }
         }
         !tokens.is_empty()
+    }
+
+    /// The server does not permit the inbox: ends the waiting requests, and later ones at once,
+    /// until the [`next connection`](Self::permit).
+    pub(crate) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+        self.fail(None, |_| self.refusal());
+    }
+
+    /// Another connection may permit the inbox.
+    pub(crate) fn permit(&self) {
+        self.refused.store(false, Ordering::Relaxed);
+    }
+
+    /// Fails while the inbox is refused.
+    pub(crate) fn may_have_answers(&self) -> Result<()> {
+        if self.refused.load(Ordering::Relaxed) { Err(self.refusal()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn refusal(&self) -> Error {
+        Error::new(
+            ErrorKind::Unauthorized,
+            "subscribing to the inbox is not permitted, so no answer can arrive; permit it or set \
+             NATS.INBOX_PREFIX to one that is",
+        )
+        .with("subject", self.inbox())
     }
 
     /// How many requests wait.

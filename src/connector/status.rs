@@ -31,19 +31,25 @@ pub enum State {
 pub(crate) struct Denied {
     pub(crate) publish: bool,
     pub(crate) subject: String,
+    /// The queue group of a subscription.
+    queue: Option<String>,
 }
 
 impl Denied {
-    /// Reads the server's `Permissions Violation for Publish to "x"`.
+    /// What the server refuses when it refuses this subscription.
+    pub(crate) fn subscription(subject: &str, queue: Option<&str>) -> Denied {
+        Denied { publish: false, subject: subject.to_owned(), queue: queue.map(str::to_owned) }
+    }
+
+    /// Reads the server's `Permissions Violation for Subscription to "x" using queue "y"`.
     pub(crate) fn parse(text: &str) -> Option<Denied> {
         let lower = text.to_ascii_lowercase();
         if !lower.contains("permissions violation") {
             return None;
         }
         let publish = lower.contains("for publish");
-        let start = text.find('"')? + 1;
-        let end = start + text[start..].find('"')?;
-        Some(Denied { publish, subject: text[start..end].to_owned() })
+        let mut quoted = text.split('"').skip(1).step_by(2).map(str::to_owned);
+        Some(Denied { publish, subject: quoted.next()?, queue: quoted.next() })
     }
 
     pub(crate) fn error(&self) -> Error {
@@ -199,7 +205,7 @@ mod tests {
     fn refusals_are_read_from_the_servers_words() {
         let denied =
             Denied::parse("Permissions Violation for Subscription to \"a.>\" using queue \"q\"");
-        assert_eq!(denied, Some(Denied { publish: false, subject: "a.>".into() }));
+        assert_eq!(denied, Some(Denied::subscription("a.>", Some("q"))));
         let denied = Denied::parse("permissions violation for publish to \"x\"").unwrap();
         assert!(denied.publish && denied.error().to_string().contains("subject=x"));
         assert_eq!(Denied::parse("Slow Consumer"), None);

@@ -40,7 +40,7 @@ fn tls(link: &Link, settings: &Settings) -> Finding {
         tls.required || tls.first || secure_address || link.client().server_info().tls_required;
     if in_use {
         let trust = match &tls.ca {
-            Some(ca) => format!("authorities of {} and of the system", ca.display()),
+            Some(ca) => format!("authorities of {}", ca.display()),
             None => "authorities of the system".to_owned(),
         };
         let client = if tls.cert.is_some() { ", with a client certificate" } else { "" };

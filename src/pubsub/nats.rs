@@ -112,14 +112,15 @@ impl Driver for NatsDriver {
             if self.link.status().is_draining() {
                 return Err(closed());
             }
-            let refused = |denied: &Denied| !denied.publish && denied.subject == subject.as_str();
+            let refusal = Denied::subscription(&subject, queue.as_deref());
+            let refused = |denied: &Denied| *denied == refusal;
             self.link.status().take_denied(refused);
             let subscriber = join(&self.link, subject.clone(), queue.clone(), deadline).await?;
             // Known before it is asked about, so that a refusal that comes late ends it.
             let source = NatsSource {
                 link: self.link.clone(),
-                control: self.link.sources().add(&subject),
-                subject: subject.clone(),
+                control: self.link.sources().add(refusal.clone()),
+                subject,
                 queue,
                 phase: Phase::Live(subscriber),
                 buffered: VecDeque::new(),
@@ -277,9 +278,9 @@ impl NatsSource {
     }
 
     fn refuse(&mut self) {
-        let refused = Denied { publish: false, subject: self.subject.to_string() };
-        self.link.status().take_denied(|denied| *denied == refused);
-        tracing::error!(error = %refused.error(), "a subscription has ended");
+        let refusal = self.control.refusal();
+        self.link.status().take_denied(|denied| denied == refusal);
+        tracing::error!(error = %refusal.error(), "a subscription has ended");
         self.phase = Phase::Ended;
     }
 }

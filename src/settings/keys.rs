@@ -126,7 +126,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "NATS.TLS_CA",
         PATH,
-        "Certificate authorities in PEM to trust, beside those of the system.",
+        "Certificate authorities in PEM to trust, in place of those of the system.",
     ),
     Key::new(
         "NATS.TLS_REQUIRED",

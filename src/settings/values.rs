@@ -33,7 +33,7 @@ pub struct Tls {
     pub cert: Option<PathBuf>,
     /// `NATS.TLS_KEY`: the private key of `cert` in PEM.
     pub key: Option<PathBuf>,
-    /// `NATS.TLS_CA`: authorities to trust beside those of the system, in PEM.
+    /// `NATS.TLS_CA`: authorities to trust in place of those of the system, in PEM.
     pub ca: Option<PathBuf>,
     /// `NATS.TLS_REQUIRED`, default `false`: refuse connections without TLS. Servers given as
     /// `tls://` or `wss://` always use it.

@@ -1,11 +1,9 @@
 //! What the server does not permit is told, by name, to whoever tried it.
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use nats_connector::{Connector, Error, ErrorKind, Result};
 use testkit::logs::Logs;
-use testkit::{Permissions, Server, eventually};
+use testkit::{Permissions, Proxy, Server, eventually};
 
 use crate::{LONG, connect};
 
@@ -85,9 +83,10 @@ async fn a_denied_inbox_is_told_with_the_setting_that_helps() {
     let answer =
         |message: nats_connector::pubsub::Message| async move { message.respond("answer").await };
     admin.pubsub().subscribe("service", answer).await.unwrap();
-    let limit = Duration::from_secs(2);
+    // The refusal ends them, not time.
     for _ in 0..2 {
-        let asked = ann.pubsub().request("service", "x").timeout(limit).await;
+        let asked = ann.pubsub().request("service", "x").timeout(10 * LONG);
+        let asked = tokio::time::timeout(LONG, asked).await.expect("at once");
         names(asked, &["_INBOX.", "NATS.INBOX_PREFIX"]);
     }
 
@@ -95,6 +94,38 @@ async fn a_denied_inbox_is_told_with_the_setting_that_helps() {
     let answer = own.pubsub().request("service", "x").await.unwrap();
     assert_eq!(answer.decode::<String>().unwrap(), "answer");
     assert!(own.health().await.is_ready());
+}
+
+#[tokio::test]
+async fn a_denied_queue_group_ends_nothing_else_on_its_subject() {
+    let may = Permissions::default().subscribe(&["_INBOX.>", "jobs", "jobs workers"]);
+    let (_server, ann) = user(&may, &[]).await;
+    let mut plain = ann.pubsub().messages("jobs").await.unwrap();
+    let mut worker = ann.pubsub().messages("jobs").queue("workers").await.unwrap();
+    names(ann.pubsub().messages("jobs").queue("others").await, &["subject=jobs"]);
+    ann.pubsub().publish("jobs", "x").await.unwrap();
+    for stream in [&mut plain, &mut worker] {
+        assert!(tokio::time::timeout(LONG, stream.next()).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn an_inbox_denied_by_one_server_is_asked_for_at_the_next() {
+    let may = Permissions::default().deny_subscribe(&["_INBOX.>"]);
+    let strict = Server::builder().user_with("ann", "pw", &may).start().await;
+    let open = Server::builder().user("ann", "pw").start().await;
+    let proxy = Proxy::start(strict.address());
+    let connector = connect(&[
+        ("SERVER", &proxy.url()),
+        ("USERNAME", "ann"),
+        ("PASSWORD", "pw"),
+        ("RECONNECT_WAIT", "50ms"),
+    ])
+    .await;
+    names(connector.pubsub().flush().await, &["NATS.INBOX_PREFIX"]);
+    proxy.set_target(open.address());
+    proxy.cut();
+    eventually(LONG, || async { connector.pubsub().flush().await.is_ok() }).await;
 }
 
 #[tokio::test]
@@ -120,7 +151,7 @@ async fn a_permission_lost_at_a_reconnect_ends_the_subscription_with_a_log() {
     let open = Server::builder().user_with("ann", "pw", &may).start().await;
     let may = Permissions::default().deny_subscribe(&["private"]);
     let strict = Server::builder().user_with("ann", "pw", &may).start().await;
-    let proxy = testkit::Proxy::start(open.address());
+    let proxy = Proxy::start(open.address());
     let connector = connect(&[
         ("SERVER", &proxy.url()),
         ("USERNAME", "ann"),

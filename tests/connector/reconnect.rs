@@ -254,6 +254,20 @@ async fn rounds_wait_with_jitter() {
 }
 
 #[tokio::test]
+async fn a_connection_lost_again_and_again_makes_no_fast_loop() {
+    let server = Server::builder().start().await;
+    let proxy = Proxy::start(server.address());
+    let connector = connect(&[("SERVER", &proxy.url()), ("RECONNECT_WAIT", "500ms")]).await;
+    let begun = Instant::now();
+    for reconnects in 1..=3 {
+        proxy.cut();
+        let again = || async { connector.health().await.reconnects == reconnects };
+        eventually(LONG, again).await;
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(1_000), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn retrying_the_first_connect_returns_at_once_and_subscribes_when_connected() {
     let mut server = Server::builder().start().await;
     server.kill().await;
