@@ -4,14 +4,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::join;
 use futures::task::AtomicWaker;
 use tokio::sync::watch;
@@ -244,10 +243,19 @@ impl Drop for Running {
     }
 }
 
-/// Runs the handler for one message; its errors and panics end here.
+/// Runs the handler for one message; its errors and panics end here. Its future is polled where it
+/// was made: a wrapper that takes it would copy it for every message.
 async fn one<H: Handler>(handler: &H, message: Message, task: &Task) {
-    let call = AssertUnwindSafe(async { handler.call(message).await.into_result() });
-    let counter = match call.catch_unwind().await {
+    let mut call = pin!(async { handler.call(message).await.into_result() });
+    let ended = poll_fn(|cx| {
+        let poll = AssertUnwindSafe(|| call.as_mut().poll(cx));
+        match catch_unwind(poll) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await;
+    let counter = match ended {
         Ok(Ok(())) => &task.handled,
         Ok(Err(error)) => {
             if let Some(held_back) = task.log.pass() {
