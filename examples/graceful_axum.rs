@@ -26,6 +26,7 @@ const VISIT: Duration = Duration::from_millis(500);
 async fn main() -> Result<(), BoxError> {
     nats_connector::register().await?;
 
+    let end = shutdown::wait();
     let port = std::env::var("PORT").unwrap_or_else(|_| "3000".to_owned()).parse()?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
@@ -36,7 +37,7 @@ async fn main() -> Result<(), BoxError> {
     // Hooks run before the drain, so the drain waits for the last request.
     shutdown::on_shutdown("http server", || async { server.await? })?;
 
-    let report = shutdown::wait().await;
+    let report = end.await;
     println!("shut down: {report}");
     std::process::exit(report.exit_code());
 }

@@ -38,8 +38,10 @@ async fn main() -> nats_connector::Result<()> {
     let name: Option<String> = users.get("user:1").await?;
     println!("key-value  user:1 = {name:?}");
 
+    // Drains the connection on Ctrl-C or SIGTERM, which are caught from this call on.
+    let end = shutdown::wait();
     println!("waiting for Ctrl-C");
-    let report = shutdown::wait().await;
+    let report = end.await;
     println!("shut down: {report}");
     std::process::exit(report.exit_code());
 }

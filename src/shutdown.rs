@@ -9,16 +9,14 @@
 //! A second signal ends the process at once. Without [`wait()`] or
 //! [`with_signals`](crate::connector::Register::with_signals) a signal ends it undrained.
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::connector::{DrainReport, Life, global};
@@ -186,6 +184,8 @@ pub fn trigger() {
 /// Waits for SIGINT, SIGTERM or [`trigger`], then shuts down and reports. While it does, a second
 /// signal ends the process at once with 128 + the signal's number.
 ///
+/// Signals are caught from the call on, so before it is awaited as well.
+///
 /// ```no_run
 /// # async fn example() {
 /// let report = nats_connector::shutdown::wait().await;
@@ -193,11 +193,18 @@ pub fn trigger() {
 /// # }
 /// ```
 ///
+/// # Panics
+/// When it is called outside of a tokio runtime.
+///
 /// # Cancel safety
-/// Dropped before a signal came, nothing happens; dropped later, the shutdown goes on.
-pub async fn wait() -> ShutdownReport {
-    signals::first().await;
-    run().await
+/// Dropped before a signal came, nothing happens, but a signal does not end the process any more
+/// unless this is called again; dropped later, the shutdown goes on.
+pub fn wait() -> impl Future<Output = ShutdownReport> + Send {
+    let first = signals::first();
+    async {
+        first.await;
+        run().await
+    }
 }
 
 /// Shuts down now and reports. Called again, also at the same time, it gives the same report.
@@ -264,11 +271,17 @@ async fn run_hooks(deadline: Instant) -> Vec<(String, HookOutcome)> {
         let outcome = if Instant::now() >= deadline {
             HookOutcome::NotRun
         } else {
-            match timeout_at(deadline, AssertUnwindSafe(start(hook.run)).catch_unwind()).await {
+            // A task of its own catches panics, and keeps a hook that blocks its thread from
+            // stopping the clock.
+            let mut running = tokio::spawn(async { (hook.run)().await });
+            match timeout_at(deadline, &mut running).await {
                 Ok(Ok(Ok(()))) => HookOutcome::Done,
                 Ok(Ok(Err(error))) => HookOutcome::Failed(error.to_string()),
-                Ok(Err(panic)) => HookOutcome::Panicked(panic_text(&*panic)),
-                Err(_) => HookOutcome::TimedOut,
+                Ok(Err(end)) => HookOutcome::Panicked(panic_text(end)),
+                Err(_) => {
+                    running.abort();
+                    HookOutcome::TimedOut
+                }
             }
         };
         if outcome != HookOutcome::Done {
@@ -277,13 +290,6 @@ async fn run_hooks(deadline: Instant) -> Vec<(String, HookOutcome)> {
         outcomes.push((hook.name, outcome));
     }
     outcomes
-}
-
-/// Calls the hook inside the future, so that a panic of either is caught.
-async fn start(
-    run: Box<dyn FnOnce() -> BoxFuture<'static, Result<(), BoxError>> + Send>,
-) -> Result<(), BoxError> {
-    run().await
 }
 
 /// The next hook; with none left the phase moves on, so that a late one is refused.
@@ -296,7 +302,8 @@ fn next_hook() -> Option<Hook> {
     next
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+fn panic_text(end: JoinError) -> String {
+    let panic = end.try_into_panic().unwrap_or_else(|end| Box::new(end.to_string()));
     panic
         .downcast_ref::<&str>()
         .map(ToString::to_string)

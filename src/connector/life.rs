@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Link;
 use crate::deadline::after;
+use crate::error::{Error, ErrorKind};
 use crate::kv;
 use crate::pubsub::{Driver, Tasks, memory};
 
@@ -83,7 +84,9 @@ impl Life {
     async fn drain_once(&self) -> DrainReport {
         let begun = Instant::now();
         let deadline = after(self.drain_timeout);
+        let mut connection = 0;
         if let BackEnd::Nats(link) = &self.back_end {
+            connection = link.connects();
             link.status().drain();
         }
         let handlers = self.tasks.drain(deadline).await;
@@ -91,7 +94,13 @@ impl Life {
         let last = deadline.max(after(Duration::from_millis(500)));
         let sent = match &self.back_end {
             BackEnd::Nats(link) => {
-                let sent = link.barrier(last).await;
+                let sent = match link.barrier(last).await {
+                    Ok(()) if link.connects() != connection => Err(Error::new(
+                        ErrorKind::Unavailable,
+                        "connected anew while draining; what was under way may be lost",
+                    )),
+                    sent => sent,
+                };
                 link.close(last).await;
                 sent
             }

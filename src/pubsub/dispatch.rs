@@ -285,62 +285,58 @@ where
     F: FnMut(InboundMessage) -> Fut,
     Fut: Future<Output = ()>,
 {
-    let mut draining = false;
-    loop {
+    let rest = loop {
         let next = poll_fn(|cx| {
-            if !draining && let Some(stop) = task.wish() {
+            if let Some(stop) = task.wish() {
                 return Poll::Ready(Next::Stop(stop));
             }
             if let Poll::Ready(message) = source.poll_next(cx) {
                 return Poll::Ready(Next::Message(message));
             }
-            match task.poll_wish(cx) {
-                Poll::Ready(stop) if !draining || stop == Stop::Close => {
-                    Poll::Ready(Next::Stop(stop))
-                }
-                _ => Poll::Pending,
-            }
+            task.poll_wish(cx).map(Next::Stop)
         })
         .await;
         let message = match next {
             Next::Message(Some(message)) => message,
-            Next::Message(None) => break,
-            Next::Stop(Stop::Close) => {
-                source.close().await;
-                break;
-            }
-            Next::Stop(Stop::Drain) => {
-                draining = true;
-                leave(&mut source, task).await;
-                continue;
-            }
+            Next::Message(None) => return,
+            Next::Stop(Stop::Close) => return source.close().await,
+            Next::Stop(Stop::Drain) => break leave(&mut source, task).await,
         };
         task.received.fetch_add(1, Ordering::Relaxed);
         let mut busy = pin!(work(message));
         let stop = poll_fn(|cx| match busy.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending if draining => Poll::Pending,
             Poll::Pending => task.poll_wish(cx).map(Some),
         })
         .await;
         match stop {
             None => {}
-            Some(Stop::Drain) => {
-                draining = true;
-                join(busy, leave(&mut source, task)).await;
-            }
+            Some(Stop::Drain) => break join(busy, leave(&mut source, task)).await.1,
             Some(Stop::Close) => {
                 join(busy, source.close()).await;
-                break;
+                return;
             }
         }
+    };
+    for message in rest {
+        if task.wish() == Some(Stop::Close) {
+            return;
+        }
+        work(message).await;
     }
 }
 
-async fn leave(source: &mut Box<dyn Source>, task: &Task) {
+/// Leaves, and takes in all that is left: a drain that gives up tells how many messages waited.
+async fn leave(source: &mut Box<dyn Source>, task: &Task) -> Vec<InboundMessage> {
     if let Err(error) = source.drain(task.stop_by()).await {
         task.doubt(&error);
     }
+    let mut rest = Vec::new();
+    while let Some(message) = poll_fn(|cx| source.poll_next(cx)).await {
+        task.received.fetch_add(1, Ordering::Relaxed);
+        rest.push(message);
+    }
+    rest
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

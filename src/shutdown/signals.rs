@@ -1,20 +1,28 @@
 //! The signals that ask a process to end.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{advance, requested, run};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shutdown::Phase;
 
-/// Waits for the first signal or a trigger; from then on a second signal ends the process.
-pub(super) async fn first() {
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => {
-            tracing::error!(%error, "cannot listen for signals; only trigger() shuts down");
-            return requested().await;
+/// Listens from now on; the future waits for the first signal or a trigger. From then on a second
+/// signal ends the process.
+pub(super) fn first() -> impl Future<Output = ()> + Send {
+    let signals = Signals::listen();
+    async {
+        match signals {
+            Ok(signals) => first_of(signals).await,
+            Err(error) => {
+                tracing::error!(%error, "cannot listen for signals; only trigger() shuts down");
+                requested().await;
+            }
         }
-    };
+    }
+}
+
+async fn first_of(mut signals: Signals) {
     let signal = tokio::select! {
         signal = signals.next() => Some(signal),
         () = requested() => None,
@@ -34,15 +42,17 @@ pub(super) async fn first() {
 /// with the report's exit code.
 pub(crate) fn install() -> Result<()> {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if INSTALLED.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    let signals = Signals::listen().map_err(|error| {
+        Error::new(ErrorKind::Other, "cannot listen for signals").with_source(error)
+    })?;
     if INSTALLED.swap(true, Ordering::AcqRel) {
         return Ok(());
     }
-    // Told here rather than in the background.
-    Signals::listen().map_err(|error| {
-        Error::new(ErrorKind::Other, "cannot listen for signals").with_source(error)
-    })?;
     tokio::spawn(async {
-        first().await;
+        first_of(signals).await;
         std::process::exit(run().await.exit_code());
     });
     Ok(())
