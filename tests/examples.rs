@@ -98,7 +98,7 @@ async fn orders_that_are_lost_are_told() {
     let settings = Settings::builder().set("NATS.SERVER", server.url()).build().unwrap();
     let connector = Connector::connect(&settings).await.unwrap();
     // A third member of the group takes orders and stores nothing.
-    let thief = connector.pubsub().subscribe("shop.orders.created", async |_| {});
+    let thief = connector.pubsub().subscribe("shop.orders.created", |_| async {});
     thief.queue("workers").await.unwrap();
     let mut program = Program::start(&mut example("orders", &server.url()));
     assert_eq!(program.wait(LIMIT).code(), Some(1), "{}", program.output());

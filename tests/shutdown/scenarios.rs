@@ -104,9 +104,9 @@ async fn stuck() {
 
 async fn trigger() {
     register().await.unwrap();
-    let handler = async |message| {
+    let handler = |message| {
         shutdown::trigger();
-        work_slowly(message).await
+        work_slowly(message)
     };
     pubsub::subscribe("work", handler).await.unwrap();
     wait().await;
