@@ -78,7 +78,7 @@ fn options(shared: &Shared, on_event: OnEvent) -> ConnectOptions {
     .request_timeout(Some(settings.request_timeout()))
     .ping_interval(settings.ping_interval())
     .subscription_capacity(settings.subscription_capacity())
-    .max_reconnects(shared.reconnect.client_limit(settings.retry_on_initial_connect()))
+    .max_reconnects(shared.reconnect.client_limit())
     .reconnect_to_server_callback(move |pool, info| {
         let reconnect = choosing.reconnect.clone();
         let next = reconnect.next(&pool, &info);

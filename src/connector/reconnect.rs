@@ -23,6 +23,8 @@ pub(crate) struct Reconnect {
     budget: Option<usize>,
     /// The servers that the settings list: the first connect tries each once on top of the budget.
     listed: usize,
+    /// The first connect goes on in the background, in one client.
+    retry_first: bool,
     wait: Duration,
     randomize: bool,
     status: Arc<Status>,
@@ -61,6 +63,7 @@ impl Reconnect {
         Reconnect {
             budget,
             listed,
+            retry_first: settings.retry_on_initial_connect(),
             wait: settings.reconnect_wait(),
             randomize: settings.randomize(),
             status,
@@ -69,10 +72,10 @@ impl Reconnect {
         }
     }
 
-    /// The client's own limit, into which [`stop`](Self::stop) lets it run: its task ends then. It
+    /// The client's own limit, into which [`stop`] lets it run: its task ends then. It
     /// takes 0 for no limit at all.
-    pub(crate) fn client_limit(&self, retry_first: bool) -> Option<usize> {
-        let free = if retry_first { self.listed } else { 0 };
+    pub(crate) fn client_limit(&self) -> Option<usize> {
+        let free = if self.retry_first { self.listed } else { 0 };
         self.budget.map(|budget| budget.saturating_add(free).max(1))
     }
 
@@ -89,9 +92,6 @@ impl Reconnect {
 
     /// What to do after the connection that `info` describes was lost.
     pub(crate) fn next(&self, pool: &[Server], info: &ServerInfo) -> Next {
-        if self.status.is_closed() {
-            return self.stop(pool);
-        }
         let first_connect = info.server_id.is_empty();
         let lost = (info.server_id.clone(), info.client_id);
         let mut outage = self.lock();
@@ -101,14 +101,18 @@ impl Reconnect {
             *outage =
                 Outage { lost: Some(lost), avoid, last, tried, short_lived, ..Outage::default() };
         }
-        if outage.attempts > 0 {
+        // Failures of the first connect are told by its own error, unless it goes on behind.
+        if outage.attempts > 0 && (self.retry_first || !first_connect) {
             self.note_failure(pool, outage.last.as_ref());
         }
         let free = if first_connect { self.listed } else { 0 };
         if self.budget.is_some_and(|budget| outage.attempts >= budget.saturating_add(free)) {
             drop(outage);
             self.give_up();
-            return self.stop(pool);
+            return stop(pool);
+        }
+        if self.status.is_closed() {
+            return Next::Never;
         }
         outage.attempts += 1;
         let mut delay = Duration::ZERO;
@@ -125,7 +129,7 @@ impl Reconnect {
         match outage.round.pop() {
             Some(addr) => {
                 outage.last = Some(addr.clone());
-                outage.tried = Instant::now().checked_add(delay);
+                outage.tried = Some(Instant::now() + delay);
                 Next::Try(ReconnectToServer { addr, delay: Some(delay) })
             }
             None => Next::Never,
@@ -167,20 +171,16 @@ impl Reconnect {
         round
     }
 
-    /// Lets the client run into its own limit; without one it has to wait for its end.
-    fn stop(&self, pool: &[Server]) -> Next {
-        match (self.budget, pool.first()) {
-            (Some(_), Some(server)) => Next::Try(ReconnectToServer {
-                addr: server.addr.clone(),
-                delay: Some(Duration::ZERO),
-            }),
-            _ => Next::Never,
-        }
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Outage> {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lets the client run into its own limit.
+fn stop(pool: &[Server]) -> Next {
+    pool.first().map_or(Next::Never, |server| {
+        Next::Try(ReconnectToServer { addr: server.addr.clone(), delay: Some(Duration::ZERO) })
+    })
 }
 
 /// What to do next.
@@ -188,6 +188,6 @@ impl Reconnect {
 pub(crate) enum Next {
     /// Try this server after its delay.
     Try(ReconnectToServer),
-    /// Nothing, for ever: closed while the client has no limit of its own.
+    /// Nothing, for ever: closed with attempts left. The client has no other way to stop.
     Never,
 }

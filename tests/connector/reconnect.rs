@@ -241,6 +241,32 @@ async fn without_limit_it_tries_until_a_server_is_back() {
 }
 
 #[tokio::test]
+async fn a_drain_while_disconnected_ends_and_nothing_is_tried_after_it() {
+    for limit in ["1000", "-1"] {
+        let three = Three::start().await;
+        let connector = connect(&[
+            ("SERVER", &three.urls()),
+            ("MAX_RECONNECT", limit),
+            ("RECONNECT_WAIT", "20ms"),
+            ("DRAIN_TIMEOUT", "500ms"),
+        ])
+        .await;
+        let heard = listen(&connector).await;
+        three.lose();
+        eventually(LONG, || async { three.attempts() > 9 }).await;
+        let report = tokio::time::timeout(LONG, connector.drain()).await.unwrap();
+        assert!(!report.proved && !report.is_clean(), "{report:?}");
+        eventually(LONG, || async { heard.stream_ended.load(Ordering::Relaxed) }).await;
+        let error = connector.pubsub().flush().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+        // One can be under way. With the pauses of 20 ms many more would come in this time.
+        let attempts = three.attempts();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(three.attempts() <= attempts + 1, "{attempts} {}", three.attempts());
+    }
+}
+
+#[tokio::test]
 async fn rounds_wait_with_jitter() {
     let three = Three::start().await;
     let connector =
