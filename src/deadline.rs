@@ -1,7 +1,7 @@
 //! Deadlines that cost nothing when the answer is there at once.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,10 +18,17 @@ pub(crate) async fn within<F: Future>(
     future: F,
 ) -> Result<F::Output, Elapsed> {
     let mut future = pin!(future);
-    if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+    if let Poll::Ready(output) = poll_once(future.as_mut()).await {
         return Ok(output);
     }
     timeout_at(deadline.into().instant(), future).await.map_err(|_| Elapsed)
+}
+
+/// Polls once, and tells what came of it.
+pub(crate) fn poll_once<F: Future>(
+    mut future: Pin<&mut F>,
+) -> impl Future<Output = Poll<F::Output>> {
+    poll_fn(move |cx| Poll::Ready(future.as_mut().poll(cx)))
 }
 
 /// A point in time, or a duration from the moment it is first needed.

@@ -129,7 +129,7 @@ impl Link {
     }
 
     /// Whether calls may go through at once.
-    fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         !self.shared.status.is_closed() && self.client.connection_state() == Wire::Connected
     }
 
@@ -207,7 +207,7 @@ impl Link {
     }
 
     #[cold]
-    fn publish_error(&self, error: &async_nats::PublishError) -> Error {
+    pub(crate) fn publish_error(&self, error: &async_nats::PublishError) -> Error {
         match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => {
                 too_large(self.client.max_payload()).with_source(error.to_string())

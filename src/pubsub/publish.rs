@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_nats::client::traits::Publisher as _;
@@ -16,7 +17,7 @@ use super::nats::check_size;
 use super::publish_acked::PublishAcked;
 use super::subject::check_publish;
 use crate::call::Call;
-use crate::deadline::after;
+use crate::deadline::{after, poll_once};
 use crate::error::Result;
 use crate::serializer::CONTENT_TYPE;
 
@@ -145,8 +146,16 @@ pub(super) fn publish(draft: Result<Draft>) -> Publish<impl Delivery> {
         let timeout = timeout.unwrap_or(core.timeout);
         match &core.nats {
             Some(nats) => {
-                let publish = pin!(nats.link().client().publish_message(message));
-                nats.link().send(publish, timeout).await
+                let link = nats.link();
+                let mut publish = pin!(link.client().publish_message(message));
+                let first = match link.is_open() {
+                    true => poll_once(publish.as_mut()).await,
+                    false => Poll::Pending,
+                };
+                match first {
+                    Poll::Ready(sent) => sent.map_err(|error| link.publish_error(&error)),
+                    Poll::Pending => link.send(publish, timeout).await,
+                }
             }
             None => core.driver.publish(message, after(timeout)).await,
         }
