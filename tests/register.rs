@@ -64,7 +64,7 @@ async fn the_one_registration() {
     assert_eq!(second.state(), State::Connected);
     assert_eq!(first.state(), State::Closed);
     // What it still had to send is lost, which the report of the shutdown would tell.
-    drop(first);
+    drop((first, heard));
     let mut heard = early.messages("a").await.unwrap();
     pubsub::publish("a", &2).await.unwrap();
     assert_eq!(heard.next().await.unwrap().decode::<u32>().unwrap(), 2);

@@ -2,8 +2,8 @@
 //!
 //! The client asks before every attempt. A round goes through all known servers; rounds after the
 //! first wait `RECONNECT_WAIT` with jitter, and so does the first after a connection that did not
-//! last that long. `MAX_RECONNECT` counts attempts in a row for each server
-//! that the settings list. The first connect is neither delayed nor counted.
+//! last that long. `MAX_RECONNECT` counts attempts in a row for each server that the settings list.
+//! The first connect is neither delayed nor counted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
