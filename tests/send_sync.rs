@@ -69,7 +69,7 @@ fn calls_can_be_spawned() {
     spawned(kv.create_bucket(BucketConfig::new("a")));
     spawned(kv.capabilities());
 
-    spawned(shutdown::wait());
+    spawned(async { shutdown::wait().await });
     spawned(shutdown::run());
     spawned(shutdown::requested());
 }
