@@ -63,7 +63,8 @@ fn options(shared: &Shared, on_event: OnEvent) -> ConnectOptions {
     let settings = &shared.settings;
     let proving = shared.clone();
     let choosing = shared.clone();
-    let limit = Arc::new(RateLimit::new(Duration::from_secs(10)));
+    let limit = || RateLimit::new(Duration::from_secs(10));
+    let limits = Limits { slow: limit(), errors: limit() };
     let listening = shared.clone();
     let mut options = ConnectOptions::with_auth_callback(move |nonce| {
         let shared = proving.clone();
@@ -90,7 +91,7 @@ fn options(shared: &Shared, on_event: OnEvent) -> ConnectOptions {
         }
     })
     .event_callback(move |event| {
-        note(&listening, &limit, &event);
+        note(&listening, &limits, &event);
         on_event(&event);
         std::future::ready(())
     });
@@ -119,13 +120,23 @@ fn options(shared: &Shared, on_event: OnEvent) -> ConnectOptions {
     options
 }
 
+/// One line of each kind per interval, so that a flood of one does not hide the other.
+struct Limits {
+    slow: RateLimit,
+    errors: RateLimit,
+}
+
 /// Turns the client's events into log lines, counters and the record of refused subjects.
-fn note(shared: &Shared, limit: &RateLimit, event: &Event) {
+fn note(shared: &Shared, limits: &Limits, event: &Event) {
     use std::sync::atomic::Ordering::Relaxed;
     let status = &shared.status;
     match event {
-        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Connected => {
+            status.set_open(true);
+            tracing::info!("connected to NATS");
+        }
         Event::Disconnected => {
+            status.set_open(false);
             status.disconnects.fetch_add(1, Relaxed);
             if !status.is_draining() {
                 tracing::warn!("connection to NATS lost, reconnecting");
@@ -141,7 +152,7 @@ fn note(shared: &Shared, limit: &RateLimit, event: &Event) {
         }
         Event::SlowConsumer(_) => {
             status.dropped.fetch_add(1, Relaxed);
-            if let Some(held_back) = limit.pass() {
+            if let Some(held_back) = limits.slow.pass() {
                 tracing::warn!(
                     held_back,
                     "slow consumer: messages are dropped; make handlers faster, add \
@@ -166,7 +177,7 @@ fn note(shared: &Shared, limit: &RateLimit, event: &Event) {
                 }
             }
             status.set_last_error(text.as_str());
-            if let Some(held_back) = limit.pass() {
+            if let Some(held_back) = limits.errors.pass() {
                 tracing::warn!(held_back, error = %text, "the server reports an error");
             }
         }

@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How long a lame-duck move waits for busy subscriptions and open requests.
 const MOVE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the estimating way waits for its last messages.
+/// How long the estimating way waits for one more message.
 const ESTIMATE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The live subscriptions of a connection.
@@ -139,7 +139,8 @@ impl Link {
         })
     }
 
-    /// Takes what has arrived, and as many more as should be under way.
+    /// Takes what has arrived, and as many more as should be under way. Where more were, it says
+    /// so: the last one came before the server can have known that it was the last.
     async fn leave_by_estimate(
         &self,
         subscriber: &mut Subscriber,
@@ -147,35 +148,28 @@ impl Link {
         buffered: &mut VecDeque<Message>,
         deadline: Instant,
     ) -> Result<()> {
-        let mut take = |subscriber: &mut Subscriber| {
-            let before = buffered.len();
-            let mut ended = false;
-            while let Some(next) = now(subscriber) {
-                match next {
-                    Some(message) => buffered.push_back(message),
-                    None => {
-                        ended = true;
-                        break;
-                    }
-                }
-            }
-            (buffered.len() as u64 - before as u64, ended)
-        };
-        let (backlog, _) = take(subscriber);
+        let backlog = take(subscriber, buffered).0;
         self.barrier(deadline).await?;
-        let (in_one_trip, _) = take(subscriber);
+        let in_one_trip = take(subscriber, buffered).0;
         let last = taken + backlog + in_one_trip + 2 * in_one_trip + 16;
         subscriber.unsubscribe_after(last).await.map_err(ended)?;
         self.barrier(deadline).await?;
-        // With little traffic the last ones may never come.
-        let give_up = deadline.min(after(ESTIMATE_PATIENCE));
-        while Instant::now() < give_up {
-            if take(subscriber).1 {
-                return Ok(());
+        if take(subscriber, buffered).1 {
+            return Err(Error::new(
+                ErrorKind::Other,
+                "more messages were under way than estimated; some may be lost",
+            ));
+        }
+        // With next to no traffic the last ones may never come.
+        let mut quiet_until = after(ESTIMATE_PATIENCE);
+        while Instant::now() < quiet_until.min(deadline) {
+            match take(subscriber, buffered) {
+                (_, true) => return Ok(()),
+                (0, false) => {}
+                (_, false) => quiet_until = after(ESTIMATE_PATIENCE),
             }
             self.barrier(deadline).await?;
         }
-        take(subscriber);
         Ok(())
     }
 
@@ -251,6 +245,19 @@ impl Link {
         let _ = within(self.settings().connect_timeout() * 2, moved).await;
         self.sources.moves.send_modify(|n| *n += 1);
     }
+}
+
+/// Takes what is there: how many, and whether that was the end.
+fn take(subscriber: &mut Subscriber, buffered: &mut VecDeque<Message>) -> (u64, bool) {
+    let before = buffered.len();
+    let ended = loop {
+        match now(subscriber) {
+            Some(Some(message)) => buffered.push_back(message),
+            Some(None) => break true,
+            None => break false,
+        }
+    };
+    ((buffered.len() - before) as u64, ended)
 }
 
 /// The next message if it is there, whatever the task's share of time: with that used up, a full

@@ -119,7 +119,7 @@ impl Link {
 
     pub(crate) fn state(&self) -> State {
         let status = &self.shared.status;
-        match self.client.connection_state() {
+        match self.wire() {
             _ if status.is_closed() => State::Closed,
             _ if status.is_draining() => State::Draining,
             Wire::Pending => State::Connecting,
@@ -130,7 +130,15 @@ impl Link {
 
     /// Whether calls may go through at once.
     pub(crate) fn is_open(&self) -> bool {
-        !self.shared.status.is_closed() && self.client.connection_state() == Wire::Connected
+        self.shared.status.is_open()
+    }
+
+    /// The client's own state; what the events told is set right by it, since they can be late, or
+    /// lost in a flood.
+    fn wire(&self) -> Wire {
+        let wire = self.client.connection_state();
+        self.shared.status.set_open(wire == Wire::Connected);
+        wire
     }
 
     /// The gate before every call: open when connected; while disconnected it fails, or waits until
@@ -147,8 +155,11 @@ impl Link {
         if self.shared.status.is_closed() {
             return Err(closed());
         }
-        let connecting = self.client.connection_state() == Wire::Pending;
-        if !connecting && self.settings().when_disconnected() == WhenDisconnected::Fail {
+        let wire = self.wire();
+        if wire == Wire::Connected {
+            return Ok(());
+        }
+        if wire != Wire::Pending && self.settings().when_disconnected() == WhenDisconnected::Fail {
             return Err(self.unavailable());
         }
         let mut changes = self.shared.status.changes();
@@ -157,10 +168,9 @@ impl Link {
                 if self.shared.status.is_closed() {
                     return Err(closed());
                 }
-                if self.client.connection_state() == Wire::Connected {
+                if self.wire() == Wire::Connected {
                     return Ok(());
                 }
-                // Events can be lost in a flood; the state cannot.
                 let _ = tokio::time::timeout(Duration::from_millis(100), changes.changed()).await;
             }
         };
@@ -224,7 +234,7 @@ impl Link {
     }
 
     fn congested(&self) -> Error {
-        if self.client.connection_state() == Wire::Connected {
+        if self.wire() == Wire::Connected {
             Error::new(ErrorKind::Timeout, "the connection takes no more until the deadline")
         } else {
             self.unavailable()

@@ -68,6 +68,9 @@ impl Denied {
 #[derive(Debug)]
 pub(crate) struct Status {
     closed: AtomicBool,
+    /// Connected and not closed, as the events tell it: what every call looks at first. The client's
+    /// own state costs a lock.
+    open: AtomicBool,
     draining: AtomicBool,
     /// The client's own task has ended.
     ended: AtomicBool,
@@ -87,6 +90,7 @@ impl Status {
     pub(crate) fn new() -> Self {
         Status {
             closed: AtomicBool::new(false),
+            open: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             changes: watch::channel(0).0,
@@ -102,9 +106,22 @@ impl Status {
         self.closed.load(Ordering::Acquire)
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_open(&self, connected: bool) {
+        self.open.store(connected, Ordering::Release);
+        // Looked at last, so that a close at the same time wins.
+        if self.is_closed() {
+            self.open.store(false, Ordering::Release);
+        }
+    }
+
     /// Closes for good; true for the first caller.
     pub(crate) fn close(&self) -> bool {
         let first = !self.closed.swap(true, Ordering::AcqRel);
+        self.open.store(false, Ordering::Release);
         self.touch();
         first
     }

@@ -22,18 +22,21 @@ use crate::error::Result;
 use crate::serializer::CONTENT_TYPE;
 
 /// A message being built: its subject is the topic until it is checked. Its payload never prints.
+/// It is moved a few times, so what it seldom has is boxed.
 #[doc(hidden)]
 pub struct Draft {
     pub(super) handle: PubSub,
-    message: OutboundMessage,
+    subject: Subject,
+    payload: Bytes,
+    headers: Option<Box<HeaderMap>>,
     ignore_prefix: bool,
     pub(super) timeout: Option<Duration>,
 }
 
 impl Draft {
     pub(super) fn new(handle: PubSub, topic: Subject, payload: Bytes) -> Self {
-        let message = OutboundMessage { subject: topic, reply: None, payload, headers: None };
-        Draft { handle, message, ignore_prefix: false, timeout: None }
+        let (ignore_prefix, timeout) = (false, None);
+        Draft { handle, subject: topic, payload, headers: None, ignore_prefix, timeout }
     }
 
     /// The payload was encoded by the handle's serializer: another than the default is named.
@@ -41,22 +44,19 @@ impl Draft {
         let serializer = self.handle.serializer();
         if !serializer.is_default() {
             let content_type = serializer.content_type().to_owned();
-            self.message
-                .headers
-                .get_or_insert_default()
-                .insert(CONTENT_TYPE, content_type.as_str());
+            self.headers.get_or_insert_default().insert(CONTENT_TYPE, content_type.as_str());
         }
         self
     }
 
     pub(super) fn header(mut self, name: &str, value: &str) -> Result<Self> {
         let (name, value) = checked(name, value)?;
-        self.message.headers.get_or_insert_default().append(name, value);
+        self.headers.get_or_insert_default().append(name, value);
         Ok(self)
     }
 
     fn headers(mut self, headers: &HeaderMap) -> Self {
-        let own = self.message.headers.get_or_insert_default();
+        let own = self.headers.get_or_insert_default();
         for (name, values) in headers.iter() {
             for value in values {
                 own.append(name.clone(), value.clone());
@@ -72,7 +72,7 @@ impl Draft {
 
     pub(super) fn set(&mut self, name: &'static str, value: &str) -> Result<()> {
         let (name, value) = checked(name, value)?;
-        self.message.headers.get_or_insert_default().insert(name, value);
+        self.headers.get_or_insert_default().insert(name, value);
         Ok(())
     }
 
@@ -81,29 +81,31 @@ impl Draft {
     }
 
     pub(super) fn topic(&self) -> &str {
-        &self.message.subject
+        &self.subject
     }
 
     /// Puts the prefix before the topic and checks the message.
     pub(super) fn check(&mut self) -> Result<()> {
-        let message = &mut self.message;
         if !self.ignore_prefix && !self.handle.prefix().is_empty() {
-            message.subject = self.handle.subject(&message.subject);
+            self.subject = self.handle.subject(&self.subject);
         }
-        check_publish(&message.subject)?;
+        check_publish(&self.subject)?;
         let core = self.handle.core();
         let limit = match &core.nats {
             Some(nats) => nats.link().client().max_payload(),
             None => core.driver.capabilities().max_payload,
         };
-        check_size(limit, message.payload.len() + message.headers.as_ref().map_or(0, wire_size))
-            .map_err(|error| error.with("topic", message.subject.as_str()))
+        let headers = self.headers.as_deref().map_or(0, wire_size);
+        check_size(limit, self.payload.len() + headers)
+            .map_err(|error| error.with("topic", self.subject.as_str()))
     }
 
     /// The message to send, checked.
     pub(super) fn message(mut self) -> Result<(PubSub, OutboundMessage)> {
         self.check()?;
-        Ok((self.handle, self.message))
+        let Draft { handle, subject, payload, headers, .. } = self;
+        let headers = headers.map(|headers| *headers);
+        Ok((handle, OutboundMessage { subject, reply: None, payload, headers }))
     }
 }
 
@@ -141,7 +143,9 @@ pub(super) fn publish(draft: Result<Draft>) -> Publish<impl Delivery> {
     let delivery = |draft: Result<Draft>| async move {
         let mut draft = draft.map_err(|error| error.operation("publish"))?;
         draft.check().map_err(|error| error.operation("publish"))?;
-        let Draft { handle, message, timeout, .. } = draft;
+        let Draft { handle, subject, payload, headers, timeout, .. } = draft;
+        let headers = headers.map(|headers| *headers);
+        let message = OutboundMessage { subject, reply: None, payload, headers };
         let core = handle.core();
         let timeout = timeout.unwrap_or(core.timeout);
         match &core.nats {
@@ -215,8 +219,8 @@ impl<D> fmt::Debug for Publish<D> {
 impl fmt::Debug for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Draft")
-            .field("topic", &self.message.subject)
-            .field("payload", &format_args!("{} bytes", self.message.payload.len()))
+            .field("topic", &self.subject)
+            .field("payload", &format_args!("{} bytes", self.payload.len()))
             .finish_non_exhaustive()
     }
 }
