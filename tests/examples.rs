@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let test = std::env::current_exe().expect("the path of this program");
     let folder = test.ancestors().nth(2).expect("target/<profile>/deps/");
-    let mut build = Command::new(env!("CARGO"));
+    let mut build = testkit::cargo();
     build.args(["build", "--quiet", "--examples"]);
     if folder.ends_with("release") {
         build.arg("--release");

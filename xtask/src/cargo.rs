@@ -8,7 +8,7 @@ use crate::Outcome;
 
 /// The cargo that runs this program.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = testkit::cargo();
     cargo.args(arguments);
     cargo
 }

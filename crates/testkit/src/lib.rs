@@ -51,7 +51,7 @@ mod wait;
 pub use certificates::{Authority, Certificate};
 pub use cluster::Cluster;
 pub use operator::{NKey, Operator};
-pub use program::{Line, Program};
+pub use program::{Line, Program, cargo};
 pub use proxy::Proxy;
 pub use server::Server;
 pub use server::builder::ServerBuilder;

@@ -18,6 +18,22 @@ pub struct Program {
     output: String,
 }
 
+/// The cargo that runs this program, to run it again.
+///
+/// It does not get the variables that describe this program: ring's build script, and with it
+/// everything that uses TLS, builds anew whenever they change.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
 /// What came next from a [`Program`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
