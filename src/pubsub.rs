@@ -198,11 +198,7 @@ impl PubSub {
         topic: S,
         value: &T,
     ) -> Publish<impl Delivery + use<T, S>> {
-        let draft = self.bind().and_then(|handle| {
-            let payload = handle.serializer().encode(value)?;
-            Ok(Draft::new(handle, topic.into_topic(), payload).typed())
-        });
-        publish::publish(draft)
+        publish::publish(Draft::of(self.bind(), topic.into_topic(), value))
     }
 
     /// Publishes bytes as they are, without a `Content-Type`; otherwise as
@@ -212,9 +208,7 @@ impl PubSub {
         topic: S,
         payload: B,
     ) -> Publish<impl Delivery + use<S, B>> {
-        let draft = self.bind();
-        let draft = draft.map(|handle| Draft::new(handle, topic.into_topic(), payload.into()));
-        publish::publish(draft)
+        publish::publish(Draft::new(self.bind(), topic.into_topic(), |_| Ok(payload.into())))
     }
 
     /// Subscribes: `handler` gets the messages in order, one at a time. The call is done when the
@@ -256,11 +250,7 @@ impl PubSub {
         topic: impl IntoTopic,
         value: &T,
     ) -> Call<Request> {
-        let draft = self.bind().and_then(|handle| {
-            let payload = handle.serializer().encode(value)?;
-            Ok(Draft::new(handle, topic.into_topic(), payload).typed())
-        });
-        Call::new(Request::new(draft))
+        Call::new(Request::new(Draft::of(self.bind(), topic.into_topic(), value)))
     }
 
     /// A round trip: when it is done, the server has all that was published before on this handle's
@@ -290,6 +280,7 @@ impl PubSub {
     }
 
     /// The handle on a driver that this one stands for now.
+    #[inline]
     fn bind(&self) -> Result<PubSub> {
         match &self.0.target {
             Target::Driver(_) => Ok(self.clone()),
@@ -309,6 +300,7 @@ impl PubSub {
     }
 
     /// Only on what [`bind`](Self::bind) gave.
+    #[inline]
     fn core(&self) -> &Core {
         match &self.0.target {
             Target::Driver(core) => core,
@@ -316,10 +308,12 @@ impl PubSub {
         }
     }
 
+    #[inline]
     fn prefix(&self) -> &str {
         self.0.prefix.as_deref().unwrap_or_default()
     }
 
+    #[inline]
     fn serializer(&self) -> &Serializer {
         static JSON: std::sync::LazyLock<Serializer> = std::sync::LazyLock::new(Serializer::json);
         self.0.serializer.as_ref().unwrap_or(&JSON)
@@ -394,11 +388,7 @@ pub fn publish<T: Serialize + ?Sized, S: IntoTopic>(
     topic: S,
     value: &T,
 ) -> Publish<impl Delivery + use<T, S>> {
-    let draft = REGISTRY.default().and_then(|handle| {
-        let payload = handle.serializer().encode(value)?;
-        Ok(Draft::new(handle, topic.into_topic(), payload).typed())
-    });
-    publish::publish(draft)
+    publish::publish(Draft::of(REGISTRY.default(), topic.into_topic(), value))
 }
 
 /// [`PubSub::publish_bytes`] on the default driver.
@@ -406,8 +396,7 @@ pub fn publish_bytes<S: IntoTopic, B: Into<Bytes>>(
     topic: S,
     payload: B,
 ) -> Publish<impl Delivery + use<S, B>> {
-    let draft = REGISTRY.default();
-    publish::publish(draft.map(|handle| Draft::new(handle, topic.into_topic(), payload.into())))
+    publish::publish(Draft::new(REGISTRY.default(), topic.into_topic(), |_| Ok(payload.into())))
 }
 
 /// [`PubSub::subscribe`] on the default driver.

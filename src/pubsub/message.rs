@@ -87,7 +87,8 @@ impl Message {
     /// `InvalidInput` when the sender waits for no answer; else as
     /// [`publish`](PubSub::publish).
     pub fn respond<T: Serialize + ?Sized>(&self, value: &T) -> Publish<impl Delivery + use<T>> {
-        publish(self.answer(|handle| handle.serializer().encode(value)).map(Draft::typed))
+        let (handle, reply) = self.answer();
+        publish(Draft::of(handle, reply, value).without_prefix())
     }
 
     /// Answers the sender with bytes as they are.
@@ -95,20 +96,21 @@ impl Message {
     /// # Errors
     /// As [`respond`](Self::respond).
     pub fn respond_bytes<B: Into<Bytes>>(&self, payload: B) -> Publish<impl Delivery + use<B>> {
-        publish(self.answer(|_| Ok(payload.into())))
+        let (handle, reply) = self.answer();
+        publish(Draft::new(handle, reply, |_| Ok(payload.into())).without_prefix())
     }
 
-    fn answer(&self, payload: impl FnOnce(&PubSub) -> Result<Bytes>) -> Result<Draft> {
-        let Some(reply) = &self.raw.reply else {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "the message has no reply subject: it was published, not requested",
-            )
-            .operation("respond")
-            .with("topic", self.raw.subject.as_str()));
-        };
-        let payload = payload(&self.handle)?;
-        Ok(Draft::new(self.handle.clone(), reply.clone(), payload).without_prefix())
+    /// The handle to answer by, and where to.
+    fn answer(&self) -> (Result<PubSub>, Subject) {
+        if let Some(reply) = &self.raw.reply {
+            return (Ok(self.handle.clone()), reply.clone());
+        }
+        let error = Error::new(
+            ErrorKind::InvalidInput,
+            "the message has no reply subject: it was published, not requested",
+        );
+        let error = error.operation("respond").with("topic", self.raw.subject.as_str());
+        (Err(error), Subject::from_static(""))
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_nats::client::traits::Publisher as _;
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::PubSub;
 use super::driver::OutboundMessage;
@@ -18,94 +19,139 @@ use super::publish_acked::PublishAcked;
 use super::subject::check_publish;
 use crate::call::Call;
 use crate::deadline::{after, poll_once};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::registry::not_registered;
 use crate::serializer::CONTENT_TYPE;
 
 /// A message being built: its subject is the topic until it is checked. Its payload never prints.
-/// It is moved a few times, so what it seldom has is boxed.
+///
+/// What is wrong is kept until the call is awaited. It is built where it stays, and what it seldom
+/// has is boxed: every move of it costs about as much as a lock.
 #[doc(hidden)]
 pub struct Draft {
-    pub(super) handle: PubSub,
+    /// Bound to a driver; there is none only with a fault.
+    handle: Option<PubSub>,
     subject: Subject,
     payload: Bytes,
     headers: Option<Box<HeaderMap>>,
+    fault: Option<Error>,
     ignore_prefix: bool,
-    pub(super) timeout: Option<Duration>,
+    timeout: Option<Duration>,
 }
 
 impl Draft {
-    pub(super) fn new(handle: PubSub, topic: Subject, payload: Bytes) -> Self {
-        let (ignore_prefix, timeout) = (false, None);
-        Draft { handle, subject: topic, payload, headers: None, ignore_prefix, timeout }
+    /// A message for the topic with the payload that `encode` gives, by the handle if there is one.
+    #[inline]
+    pub(super) fn new(
+        handle: Result<PubSub>,
+        topic: Subject,
+        encode: impl FnOnce(&PubSub) -> Result<Bytes>,
+    ) -> Self {
+        let (handle, payload, fault) = match handle {
+            Ok(handle) => match encode(&handle) {
+                Ok(payload) => (Some(handle), payload, None),
+                Err(error) => (Some(handle), Bytes::new(), Some(error)),
+            },
+            Err(error) => (None, Bytes::new(), Some(error)),
+        };
+        let (headers, ignore_prefix, timeout) = (None, false, None);
+        Draft { handle, subject: topic, payload, headers, fault, ignore_prefix, timeout }
     }
 
-    /// The payload was encoded by the handle's serializer: another than the default is named.
-    pub(super) fn typed(mut self) -> Self {
-        let serializer = self.handle.serializer();
-        if !serializer.is_default() {
-            let content_type = serializer.content_type().to_owned();
-            self.headers.get_or_insert_default().insert(CONTENT_TYPE, content_type.as_str());
+    /// The same with a value that the handle's serializer encodes: another than the default is
+    /// named in a header.
+    #[inline]
+    pub(super) fn of<T: Serialize + ?Sized>(
+        handle: Result<PubSub>,
+        topic: Subject,
+        value: &T,
+    ) -> Self {
+        let mut draft = Draft::new(handle, topic, |handle| handle.serializer().encode(value));
+        if let Some(handle) = &draft.handle
+            && !handle.serializer().is_default()
+        {
+            let content_type = handle.serializer().content_type().to_owned();
+            draft.set(CONTENT_TYPE, &content_type);
         }
-        self
+        draft
     }
 
-    pub(super) fn header(mut self, name: &str, value: &str) -> Result<Self> {
-        let (name, value) = checked(name, value)?;
-        self.headers.get_or_insert_default().append(name, value);
-        Ok(self)
+    /// Notes the first thing that is wrong.
+    pub(super) fn refuse(&mut self, error: Error) {
+        self.fault.get_or_insert(error);
     }
 
-    fn headers(mut self, headers: &HeaderMap) -> Self {
+    /// Adds a header.
+    pub(super) fn add(&mut self, name: &str, value: &str) {
+        match checked(name, value) {
+            Ok((name, value)) => self.headers.get_or_insert_default().append(name, value),
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Sets a header.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        match checked(name, value) {
+            Ok((name, value)) => self.headers.get_or_insert_default().insert(name, value),
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Adds headers that were checked when they were made.
+    pub(super) fn add_all(&mut self, headers: &HeaderMap) {
         let own = self.headers.get_or_insert_default();
         for (name, values) in headers.iter() {
             for value in values {
                 own.append(name.clone(), value.clone());
             }
         }
-        self
     }
 
     pub(super) fn without_prefix(mut self) -> Self {
-        self.ignore_prefix = true;
+        self.ignore_prefix();
         self
     }
 
-    pub(super) fn set(&mut self, name: &'static str, value: &str) -> Result<()> {
-        let (name, value) = checked(name, value)?;
-        self.headers.get_or_insert_default().insert(name, value);
-        Ok(())
-    }
-
-    pub(super) fn limit(&self, timeout: Option<Duration>) -> Duration {
-        timeout.or(self.timeout).unwrap_or(self.handle.core().timeout)
+    pub(super) fn ignore_prefix(&mut self) {
+        self.ignore_prefix = true;
     }
 
     pub(super) fn topic(&self) -> &str {
         &self.subject
     }
 
-    /// Puts the prefix before the topic and checks the message.
-    pub(super) fn check(&mut self) -> Result<()> {
-        if !self.ignore_prefix && !self.handle.prefix().is_empty() {
-            self.subject = self.handle.subject(&self.subject);
+    /// Puts the prefix before the topic and checks the message; gives its handle.
+    fn check(&mut self) -> Result<PubSub> {
+        let handle = match (self.handle.take(), self.fault.take()) {
+            (Some(handle), None) => handle,
+            (_, Some(fault)) => return Err(fault),
+            (None, None) => return Err(not_registered()),
+        };
+        if !self.ignore_prefix && !handle.prefix().is_empty() {
+            self.subject = handle.subject(&self.subject);
         }
         check_publish(&self.subject)?;
-        let core = self.handle.core();
+        let core = handle.core();
         let limit = match &core.nats {
             Some(nats) => nats.link().client().max_payload(),
             None => core.driver.capabilities().max_payload,
         };
         let headers = self.headers.as_deref().map_or(0, wire_size);
         check_size(limit, self.payload.len() + headers)
-            .map_err(|error| error.with("topic", self.subject.as_str()))
+            .map_err(|error| error.with("topic", self.subject.as_str()))?;
+        Ok(handle)
     }
 
-    /// The message to send, checked.
-    pub(super) fn message(mut self) -> Result<(PubSub, OutboundMessage)> {
-        self.check()?;
-        let Draft { handle, subject, payload, headers, .. } = self;
+    /// The checked message, its handle, and the time that the call may take.
+    pub(super) fn finish(
+        mut self,
+        timeout: Option<Duration>,
+    ) -> Result<(PubSub, OutboundMessage, Duration)> {
+        let handle = self.check()?;
+        let timeout = timeout.or(self.timeout).unwrap_or(handle.core().timeout);
+        let Draft { subject, payload, headers, .. } = self;
         let headers = headers.map(|headers| *headers);
-        Ok((handle, OutboundMessage { subject, reply: None, payload, headers }))
+        Ok((handle, OutboundMessage { subject, reply: None, payload, headers }, timeout))
     }
 }
 
@@ -115,17 +161,17 @@ pub trait Delivery {
     type Future: Future<Output = Result<()>> + Send;
 
     #[doc(hidden)]
-    fn deliver(self, draft: Result<Draft>) -> Self::Future;
+    fn deliver(self, draft: Draft) -> Self::Future;
 }
 
 impl<F, Fut> Delivery for F
 where
-    F: FnOnce(Result<Draft>) -> Fut,
+    F: FnOnce(Draft) -> Fut,
     Fut: Future<Output = Result<()>> + Send,
 {
     type Future = Fut;
 
-    fn deliver(self, draft: Result<Draft>) -> Fut {
+    fn deliver(self, draft: Draft) -> Fut {
         self(draft)
     }
 }
@@ -133,21 +179,24 @@ where
 /// A message to publish: options are chained, `.await` sends it. No future is boxed.
 #[must_use = "a message is published only when this is awaited"]
 pub struct Publish<D> {
-    draft: Result<Draft>,
+    draft: Draft,
     delivery: D,
 }
 
 /// The future's type has no name, so the closure that makes it stands for it. The future is large:
 /// it is made where it will be polled, and the message moves straight into the client's.
-pub(super) fn publish(draft: Result<Draft>) -> Publish<impl Delivery> {
-    let delivery = |draft: Result<Draft>| async move {
-        let mut draft = draft.map_err(|error| error.operation("publish"))?;
-        draft.check().map_err(|error| error.operation("publish"))?;
-        let Draft { handle, subject, payload, headers, timeout, .. } = draft;
-        let headers = headers.map(|headers| *headers);
-        let message = OutboundMessage { subject, reply: None, payload, headers };
+#[inline]
+pub(super) fn publish(draft: Draft) -> Publish<impl Delivery> {
+    let delivery = |mut draft: Draft| async move {
+        let handle = draft.check().map_err(|error| error.operation("publish"))?;
         let core = handle.core();
-        let timeout = timeout.unwrap_or(core.timeout);
+        let message = OutboundMessage {
+            subject: draft.subject,
+            reply: None,
+            payload: draft.payload,
+            headers: draft.headers.map(|headers| *headers),
+        };
+        let timeout = draft.timeout.unwrap_or(core.timeout);
         match &core.nats {
             Some(nats) => {
                 let link = nats.link();
@@ -171,27 +220,25 @@ pub(super) fn publish(draft: Result<Draft>) -> Publish<impl Delivery> {
 impl<D> Publish<D> {
     /// Adds a header; given again, a further value. A CR or LF in it is refused.
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.draft = self.draft.and_then(|draft| draft.header(name, value));
+        self.draft.add(name, value);
         self
     }
 
     /// Adds headers.
     pub fn headers(mut self, headers: &HeaderMap) -> Self {
-        self.draft = self.draft.map(|draft| draft.headers(headers));
+        self.draft.add_all(headers);
         self
     }
 
     /// Takes the topic as the full subject.
     pub fn ignore_prefix(mut self) -> Self {
-        self.draft = self.draft.map(Draft::without_prefix);
+        self.draft.ignore_prefix();
         self
     }
 
     /// Bounds the call. Default: `NATS.REQUEST_TIMEOUT` (10 s).
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        if let Ok(draft) = &mut self.draft {
-            draft.timeout = Some(timeout);
-        }
+        self.draft.timeout = Some(timeout);
         self
     }
 
@@ -205,6 +252,7 @@ impl<D: Delivery> IntoFuture for Publish<D> {
     type Output = Result<()>;
     type IntoFuture = D::Future;
 
+    #[inline]
     fn into_future(self) -> D::Future {
         self.delivery.deliver(self.draft)
     }

@@ -38,12 +38,12 @@ const RETRY_WAIT: Duration = Duration::from_millis(250);
 /// Publishing into a stream, made by [`Publish::jetstream`](super::Publish::jetstream).
 #[derive(Debug)]
 pub struct PublishAcked {
-    draft: Result<Draft>,
+    draft: Draft,
     message_id: bool,
 }
 
 impl PublishAcked {
-    pub(super) fn new(draft: Result<Draft>) -> Self {
+    pub(super) fn new(draft: Draft) -> Self {
         PublishAcked { draft, message_id: false }
     }
 }
@@ -88,36 +88,25 @@ impl Call<PublishAcked> {
     pub fn ttl(self, ttl: Duration) -> Self {
         let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         if seconds == 0 {
-            return self.map_operation(|operation| {
-                operation.refuse("a TTL of zero; leave .ttl() out for a message that stays");
-            });
+            let error = Error::new(
+                ErrorKind::InvalidInput,
+                "a TTL of zero; leave .ttl() out for a message that stays",
+            );
+            return self.map_operation(|publish| publish.draft.refuse(error));
         }
         self.set("Nats-TTL", &seconds.to_string())
     }
 
     fn set(self, name: &'static str, value: &str) -> Self {
-        self.map_operation(|operation| {
-            let set = operation.draft.as_mut().map(|draft| draft.set(name, value));
-            if let Ok(Err(error)) = set {
-                operation.draft = Err(error);
-            }
-        })
+        self.map_operation(|publish| publish.draft.set(name, value))
     }
 }
 
 impl PublishAcked {
-    fn refuse(&mut self, message: &'static str) {
-        if self.draft.is_ok() {
-            self.draft = Err(Error::new(ErrorKind::InvalidInput, message));
-        }
-    }
-
     async fn run(self, timeout: Option<Duration>) -> Result<Ack> {
-        let draft = self.draft?;
-        let topic = draft.topic().to_owned();
-        let limit = draft.limit(timeout);
+        let topic = self.draft.topic().to_owned();
+        let (handle, message, limit) = self.draft.finish(timeout)?;
         let deadline = after(limit);
-        let (handle, message) = draft.message()?;
         let driver = &handle.core().driver;
         if !driver.capabilities().acked_publish {
             return Err(Error::new(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use futures::future::BoxFuture;
 
 use super::publish::Draft;
@@ -13,18 +14,17 @@ use crate::error::{Error, Result};
 /// A request, made by [`PubSub::request`].
 #[derive(Debug)]
 pub struct Request {
-    draft: Result<Draft>,
+    draft: Draft,
 }
 
 impl Request {
-    pub(super) fn new(draft: Result<Draft>) -> Self {
+    pub(super) fn new(draft: Draft) -> Self {
         Request { draft }
     }
 
     async fn run(self, timeout: Option<Duration>) -> Result<Message> {
-        let draft = self.draft?;
-        let deadline = after(draft.limit(timeout));
-        let (handle, message) = draft.message()?;
+        let (handle, message, timeout) = self.draft.finish(timeout)?;
+        let deadline = after(timeout);
         let subject = message.subject.clone();
         let core = handle.core();
         let answer = match &core.nats {
@@ -45,22 +45,18 @@ impl Request {
 impl Call<Request> {
     /// Adds a header; given again, a further value. A CR or LF in it is refused.
     pub fn header(self, name: &str, value: &str) -> Self {
-        self.map_operation(|request| {
-            request.draft = take(&mut request.draft).and_then(|draft| draft.header(name, value));
-        })
+        self.map_operation(|request| request.draft.add(name, value))
+    }
+
+    /// Adds headers.
+    pub fn headers(self, headers: &HeaderMap) -> Self {
+        self.map_operation(|request| request.draft.add_all(headers))
     }
 
     /// Takes the topic as the full subject.
     pub fn ignore_prefix(self) -> Self {
-        self.map_operation(|request| {
-            request.draft = take(&mut request.draft).map(Draft::without_prefix);
-        })
+        self.map_operation(|request| request.draft.ignore_prefix())
     }
-}
-
-/// Takes the draft out, to be put back changed.
-fn take(draft: &mut Result<Draft>) -> Result<Draft> {
-    std::mem::replace(draft, Err(Error::new(crate::ErrorKind::Other, "the request was taken")))
 }
 
 impl Operation for Request {
