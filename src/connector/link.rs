@@ -94,6 +94,7 @@ impl Link {
         &self.shared.settings
     }
 
+    #[inline]
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
@@ -129,6 +130,7 @@ impl Link {
     }
 
     /// Whether calls may go through at once.
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.shared.status.is_open()
     }

@@ -121,12 +121,12 @@ impl Draft {
     }
 
     /// Puts the prefix before the topic and checks the message; gives its handle.
-    fn check(&mut self) -> Result<PubSub> {
-        let handle = match (self.handle.take(), self.fault.take()) {
-            (Some(handle), None) => handle,
-            (_, Some(fault)) => return Err(fault),
-            (None, None) => return Err(not_registered()),
-        };
+    #[inline]
+    fn check(&mut self) -> Result<&PubSub> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        let Some(handle) = &self.handle else { return Err(not_registered()) };
         if !self.ignore_prefix && !handle.prefix().is_empty() {
             self.subject = handle.subject(&self.subject);
         }
@@ -147,7 +147,7 @@ impl Draft {
         mut self,
         timeout: Option<Duration>,
     ) -> Result<(PubSub, OutboundMessage, Duration)> {
-        let handle = self.check()?;
+        let handle = self.check()?.clone();
         let timeout = timeout.or(self.timeout).unwrap_or(handle.core().timeout);
         let Draft { subject, payload, headers, .. } = self;
         let headers = headers.map(|headers| *headers);
@@ -188,7 +188,8 @@ pub struct Publish<D> {
 #[inline]
 pub(super) fn publish(draft: Draft) -> Publish<impl Delivery> {
     let delivery = |mut draft: Draft| async move {
-        let handle = draft.check().map_err(|error| error.operation("publish"))?;
+        draft.check().map_err(|error| error.operation("publish"))?;
+        let Some(handle) = &draft.handle else { return Err(not_registered()) };
         let core = handle.core();
         let message = OutboundMessage {
             subject: draft.subject,

@@ -17,6 +17,7 @@ const MAX_QUEUE: usize = 1_024;
 ///
 /// [`ErrorKind::InvalidInput`] for an empty or too long subject, an empty token, white space, a
 /// control character or a wildcard.
+#[inline]
 pub(crate) fn check_publish(subject: &str) -> Result<()> {
     if is_plain(subject) {
         return Ok(());
