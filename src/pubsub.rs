@@ -96,12 +96,13 @@ struct Inner {
 
 #[derive(Clone)]
 enum Target {
-    Driver(Arc<Core>),
+    Driver(Core),
     /// Whatever is the default when a call is made.
     Default,
 }
 
 /// A driver with what belongs to it.
+#[derive(Clone)]
 struct Core {
     driver: Arc<dyn Driver>,
     /// The same driver, where calls to it need no boxed future.
@@ -148,7 +149,7 @@ impl PubSub {
         serializer: Serializer,
     ) -> Self {
         PubSub(Arc::new(Inner {
-            target: Target::Driver(Arc::new(Core { driver, nats, timeout, life })),
+            target: Target::Driver(Core { driver, nats, timeout, life }),
             prefix: Some(prefix.into()),
             serializer: Some(serializer),
         }))

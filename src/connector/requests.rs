@@ -33,6 +33,8 @@ pub(crate) struct Pending<'a> {
     requests: &'a Requests,
     token: u64,
     answer: oneshot::Receiver<Result<Message>>,
+    /// The place is given up already.
+    answered: bool,
 }
 
 impl Requests {
@@ -81,13 +83,13 @@ impl Requests {
     fn wait(&self, token: u64, subject: Subject) -> Pending<'_> {
         let (sender, answer) = oneshot::channel();
         self.lock().insert(token, Waiter { subject, answer: sender });
-        Pending { requests: self, token, answer }
+        Pending { requests: self, token, answer, answered: false }
     }
 
     /// Hands an answer to the request that waits for it; a late one is dropped.
     pub(crate) fn answer(&self, message: Message) {
         let token = message.subject.rsplit('.').next().and_then(|token| token.parse().ok());
-        let waiter = token.and_then(|token: u64| self.lock().remove(&token));
+        let waiter = token.and_then(|token: u64| self.take(token));
         if let Some(waiter) = waiter {
             let answer = match message.status {
                 Some(StatusCode::NO_RESPONDERS) => Err(no_responders(&waiter.subject)),
@@ -147,6 +149,17 @@ impl Requests {
         self.lock().len()
     }
 
+    /// Takes a request out of the map.
+    fn take(&self, token: u64) -> Option<Waiter> {
+        let mut waiting = self.lock();
+        let waiter = waiting.remove(&token);
+        // A burst of requests must not keep its memory for ever.
+        if waiting.is_empty() && waiting.capacity() > 1024 {
+            waiting.shrink_to(64);
+        }
+        waiter
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waiter>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,7 +173,9 @@ fn no_responders(subject: &Subject) -> Error {
 impl Pending<'_> {
     /// Waits for the answer.
     pub(crate) async fn answer(&mut self) -> Result<Message> {
-        (&mut self.answer).await.unwrap_or_else(|_| {
+        let answer = (&mut self.answer).await;
+        self.answered = true;
+        answer.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Closed, "the connection was closed while waiting"))
         })
     }
@@ -168,11 +183,8 @@ impl Pending<'_> {
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.requests.lock();
-        waiting.remove(&self.token);
-        // A burst of requests must not keep its memory for ever.
-        if waiting.is_empty() && waiting.capacity() > 1024 {
-            waiting.shrink_to(64);
+        if !self.answered {
+            self.requests.take(self.token);
         }
     }
 }

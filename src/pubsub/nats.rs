@@ -294,7 +294,8 @@ impl Source for NatsSource {
             if self.control.moving.load(Ordering::Acquire) {
                 self.start_leaving();
             }
-            if self.control.refused.swap(false, Ordering::AcqRel) {
+            if self.control.refused.load(Ordering::Acquire) {
+                self.control.refused.store(false, Ordering::Release);
                 self.refuse();
             }
             match &mut self.phase {
