@@ -92,6 +92,9 @@ impl Drop for Added<'_> {
     }
 }
 
+/// The most handlers of one subscription at once: each is a task from the start.
+const MAX_CONCURRENCY: usize = 65_536;
+
 /// A subscription to make, by [`PubSub::subscribe`].
 pub struct Subscribe<H> {
     place: Place,
@@ -112,7 +115,7 @@ impl<H: Handler> Call<Subscribe<H>> {
     }
 
     /// Lets up to `n` handlers run at once, on as many threads as there are; messages then finish
-    /// in any order. Default: 1, in order.
+    /// in any order. 1 to 65,536; default: 1, in order.
     pub fn concurrency(self, n: usize) -> Self {
         self.map_operation(|subscribe| subscribe.concurrency = n)
     }
@@ -128,8 +131,10 @@ impl<H: Handler> Operation for Subscribe<H> {
 
     fn start(self, timeout: Option<Duration>) -> BoxFuture<'static, Result<Subscription>> {
         let subscribe = async move {
-            if self.concurrency == 0 {
-                return Err(Error::new(ErrorKind::InvalidInput, "a concurrency of 0; use 1"));
+            if !(1..=MAX_CONCURRENCY).contains(&self.concurrency) {
+                let message =
+                    format!("a concurrency of {}; use 1 to {MAX_CONCURRENCY}", self.concurrency);
+                return Err(Error::new(ErrorKind::InvalidInput, message));
             }
             let (handle, source, task) = self.place.open(timeout).await?;
             dispatch::start(source, self.handler, self.concurrency, handle.clone(), &task);

@@ -76,8 +76,10 @@ async fn what_could_break_or_widen_a_message_is_refused() {
             let error = pubsub.subscribe("a", ignore).queue(queue).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{queue:?}");
         }
-        let error = pubsub.subscribe("a", ignore).concurrency(0).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        for concurrency in [0, 65_537, usize::MAX] {
+            let error = pubsub.subscribe("a", ignore).concurrency(concurrency).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        }
 
         // Nothing of all this went out, and the connection is the first one still.
         pubsub.publish("after", "x").await.unwrap();
