@@ -133,11 +133,18 @@ impl Error {
     }
 
     /// Adds what the error is about: `bucket`, `key`, `topic`, `setting` ... A name that is there
-    /// already keeps its value.
+    /// already keeps its value. Of a long value the first 200 characters are kept.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         if self.context(name).is_none() {
-            self.0.context.push((name, value.into()));
+            let mut value = value.into();
+            // A hostile key must not flood the log.
+            if let Some((end, _)) = value.char_indices().nth(200) {
+                let bytes = value.len();
+                value.truncate(end);
+                value.push_str(&format!("... ({bytes} bytes)"));
+            }
+            self.0.context.push((name, value));
         }
         self
     }
@@ -283,6 +290,8 @@ mod tests {
         assert_eq!(error.context("key"), Some("a\nb"));
         assert!(StdError::source(&error).is_some());
         assert_eq!(size_of::<Error>(), size_of::<usize>());
+        let long = Error::new(ErrorKind::TooLarge, "").with("key", "é".repeat(100_000));
+        assert!(long.to_string().len() < 500 && long.to_string().contains("(200000 bytes)"));
     }
 
     #[test]

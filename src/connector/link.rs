@@ -155,7 +155,7 @@ impl Link {
     #[cold]
     async fn wait_connected(&self, deadline: Deadline) -> Result<()> {
         if self.shared.status.is_closed() {
-            return Err(closed());
+            return Err(self.closed());
         }
         let wire = self.wire();
         if wire == Wire::Connected {
@@ -168,7 +168,7 @@ impl Link {
         let connected = async {
             loop {
                 if self.shared.status.is_closed() {
-                    return Err(closed());
+                    return Err(self.closed());
                 }
                 if self.wire() == Wire::Connected {
                     return Ok(());
@@ -180,11 +180,14 @@ impl Link {
     }
 
     fn unavailable(&self) -> Error {
-        let message = if self.client.connection_state() == Wire::Pending {
-            "not connected to NATS yet; try again later"
-        } else {
-            "not connected to NATS, reconnecting; try again later, or set \
-             NATS.WHEN_DISCONNECTED=wait to wait until the deadline"
+        let waits = self.settings().when_disconnected() == WhenDisconnected::Wait;
+        let message = match self.client.connection_state() {
+            Wire::Pending => "not connected to NATS yet; try again later",
+            _ if waits => "no connection to NATS came back within the deadline; try again later",
+            _ => {
+                "not connected to NATS, reconnecting; try again later, or set \
+                 NATS.WHEN_DISCONNECTED=wait to wait until the deadline"
+            }
         };
         let error = Error::new(ErrorKind::Unavailable, message);
         match self.shared.status.last_error() {
@@ -230,9 +233,24 @@ impl Link {
             // The client's task has ended: it will not come back.
             PublishErrorKind::Send => {
                 self.shared.status.close();
-                closed()
+                self.closed()
             }
         }
+    }
+
+    /// Why it is closed: drained, or given up.
+    #[cold]
+    fn closed(&self) -> Error {
+        if self.shared.status.is_draining() {
+            return closed();
+        }
+        let last = self.shared.status.last_error().unwrap_or_default();
+        Error::new(
+            ErrorKind::Closed,
+            "the connection was lost and NATS.MAX_RECONNECT attempts to get it back failed; connect \
+             anew or call nats_connector::register() again, or set NATS.MAX_RECONNECT=-1",
+        )
+        .with("last_error", last)
     }
 
     fn congested(&self) -> Error {
@@ -275,7 +293,7 @@ impl Link {
     #[cold]
     fn no_answer(&self) -> Error {
         match self.state() {
-            State::Closed => closed(),
+            State::Closed => self.closed(),
             State::Connected | State::Draining => Error::new(
                 ErrorKind::Timeout,
                 "no answer within the deadline; the call may have had its effect",
@@ -469,8 +487,7 @@ fn context(client: &Client, settings: &Settings) -> jetstream::Context {
 pub(crate) fn closed() -> Error {
     Error::new(
         ErrorKind::Closed,
-        "the connector is closed; connect anew, or call nats_connector::register() again unless \
-         the process shuts down",
+        "the connector is drained and closed; connect anew, unless the process shuts down",
     )
 }
 

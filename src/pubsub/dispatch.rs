@@ -63,7 +63,9 @@ impl Tasks {
         for task in &tasks {
             let in_time = within(deadline, task.ended()).await.is_ok();
             if !in_time {
-                drained.abandoned += task.abandon();
+                let abandoned = task.abandon();
+                tracing::error!(topic = task.topic, abandoned, "given up at the drain's deadline");
+                drained.abandoned += abandoned;
             }
             drained.doubtful += u64::from(!in_time || task.doubtful.load(Ordering::Relaxed));
         }

@@ -176,7 +176,8 @@ where
     }
 }
 
-/// A message to publish: options are chained, `.await` sends it. No future is boxed.
+/// A message to publish: options are chained, `.await` sends it. No future is boxed, so unlike the
+/// other calls it is not a future itself: `join!` and `spawn` take `publish(..).into_future()`.
 #[must_use = "a message is published only when this is awaited"]
 pub struct Publish<D> {
     draft: Draft,

@@ -86,7 +86,7 @@ fn parse_one(element: &str) -> Result<Server, String> {
     }
     // The parser's own message is not used: it may quote the input.
     let address: ServerAddr =
-        element.parse().map_err(|_| invalid("is not the address of a server"))?;
+        element.parse().map_err(|_| invalid("is not the address of a server (write special characters of a password as %XX, or use the settings for user, password and token)"))?;
     if address.host().is_empty() {
         return Err(invalid("has no host"));
     }

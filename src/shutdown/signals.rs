@@ -1,7 +1,9 @@
 //! The signals that ask a process to end.
 
 use std::future::Future;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::{advance, requested, run};
 use crate::error::{Error, ErrorKind, Result};
@@ -10,52 +12,58 @@ use crate::shutdown::Phase;
 /// Listens from now on; the future waits for the first signal or a trigger. From then on a second
 /// signal ends the process.
 pub(super) fn first() -> impl Future<Output = ()> + Send {
-    let signals = Signals::listen();
-    async {
-        match signals {
-            Ok(signals) => first_of(signals).await,
-            Err(error) => {
-                tracing::error!(%error, "cannot listen for signals; only trigger() shuts down");
-                requested().await;
-            }
-        }
+    if let Err(error) = listen() {
+        tracing::error!(%error, "cannot listen for signals; only trigger() shuts down");
     }
-}
-
-async fn first_of(mut signals: Signals) {
-    let signal = tokio::select! {
-        signal = signals.next() => Some(signal),
-        () = requested() => None,
-    };
-    if let Some(signal) = signal {
-        tracing::info!(signal, "shutting down; a second signal ends the process at once");
-    }
-    advance(Phase::Requested);
-    tokio::spawn(async move {
-        let signal = signals.next().await;
-        tracing::error!(signal, "second signal, ending at once");
-        std::process::exit(128 + signal);
-    });
+    requested()
 }
 
 /// Listens in the background, once per process: the first signal shuts down and ends the process
 /// with the report's exit code.
 pub(crate) fn install() -> Result<()> {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
-    if INSTALLED.load(Ordering::Acquire) {
-        return Ok(());
-    }
-    let signals = Signals::listen().map_err(|error| {
+    listen().map_err(|error| {
         Error::new(ErrorKind::Other, "cannot listen for signals").with_source(error)
     })?;
-    if INSTALLED.swap(true, Ordering::AcqRel) {
+    if !INSTALLED.swap(true, Ordering::AcqRel) {
+        tokio::spawn(async {
+            requested().await;
+            std::process::exit(run().await.exit_code());
+        });
+    }
+    Ok(())
+}
+
+/// Starts to listen, once per process, on a thread and runtime of its own: a handler that blocks
+/// the application's threads must not keep a signal from being seen.
+fn listen() -> io::Result<()> {
+    static LISTENING: Mutex<bool> = Mutex::new(false);
+    let mut listening = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
+    if *listening {
         return Ok(());
     }
-    tokio::spawn(async {
-        first_of(signals).await;
-        std::process::exit(run().await.exit_code());
-    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
+    std::thread::Builder::new()
+        .name("nats-connector-signals".to_owned())
+        .spawn(move || runtime.block_on(obey(signals)))?;
+    *listening = true;
     Ok(())
+}
+
+/// The first signal requests the shutdown; one that comes after a request ends the process.
+async fn obey(mut signals: Signals) {
+    loop {
+        let signal = signals.next().await;
+        if !advance(Phase::Requested) {
+            tracing::error!(signal, "second signal, ending at once");
+            std::process::exit(128 + signal);
+        }
+        tracing::info!(signal, "shutting down; a second signal ends the process at once");
+    }
 }
 
 #[cfg(unix)]

@@ -156,6 +156,17 @@ async fn a_second_signal_ends_the_process_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn signals_are_seen_while_handlers_block_their_threads() {
+    let mut observed = Observed::start("blocked", &[]).await;
+    observed.work(64).await;
+    observed.child.wait_for("blocked", LIMIT);
+    observed.child.signal("TERM");
+    observed.child.wait_for("requested", LIMIT);
+    observed.child.signal("TERM");
+    observed.assert_end(143, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn trigger_is_a_signal_from_within() {
     let mut observed = Observed::start("trigger", &[]).await;
     observed.work(1).await;

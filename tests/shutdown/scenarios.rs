@@ -21,6 +21,7 @@ pub(crate) fn play(name: &str) {
             "with signals" => with_signals().await,
             "no listener" => no_listener().await,
             "stuck" => stuck().await,
+            "blocked" => blocked().await,
             "trigger" => trigger().await,
             "hooks" => hooks().await,
             "blocking hook" => blocking_hook().await,
@@ -90,6 +91,23 @@ async fn no_listener() {
     pubsub::subscribe("work", work_slowly).await.unwrap();
     say("ready");
     pending::<()>().await;
+}
+
+/// Handlers block threads of the runtime, perhaps all: only other threads surely go on.
+async fn blocked() {
+    register().await.unwrap();
+    let block = |_: Message| async {
+        say("blocked");
+        std::thread::sleep(Duration::from_secs(3600));
+    };
+    pubsub::subscribe("work", block).concurrency(64).await.unwrap();
+    std::thread::spawn(|| {
+        while !shutdown::is_requested() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        say("requested");
+    });
+    wait().await;
 }
 
 async fn stuck() {
