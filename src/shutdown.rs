@@ -207,7 +207,8 @@ pub fn wait() -> impl Future<Output = ShutdownReport> + Send {
     }
 }
 
-/// Shuts down now and reports. Called again, also at the same time, it gives the same report.
+/// Shuts down now and reports. Called again, also at the same time, it gives the same report. Not
+/// for handlers, which it would wait for: they call [`trigger`].
 ///
 /// # Cancel safety
 /// The shutdown goes on when this is dropped.
