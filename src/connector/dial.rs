@@ -137,7 +137,6 @@ fn note(shared: &Shared, limits: &Limits, event: &Event) {
         }
         Event::Disconnected => {
             status.set_open(false);
-            status.disconnects.fetch_add(1, Relaxed);
             if !status.is_draining() {
                 tracing::warn!("connection to NATS lost, reconnecting");
             }
@@ -161,7 +160,6 @@ fn note(shared: &Shared, limits: &Limits, event: &Event) {
             }
         }
         Event::ServerError(error) => {
-            status.server_errors.fetch_add(1, Relaxed);
             let text = match error {
                 ServerError::Other(text) => text.clone(),
                 other => other.to_string(),

@@ -76,9 +76,7 @@ pub(crate) struct Status {
     ended: AtomicBool,
     /// Moves with every event, so that waiters look again.
     changes: watch::Sender<u64>,
-    pub(crate) disconnects: AtomicU64,
     pub(crate) dropped: AtomicU64,
-    pub(crate) server_errors: AtomicU64,
     last_error: Mutex<Option<String>>,
     denied: Mutex<VecDeque<Denied>>,
 }
@@ -94,9 +92,7 @@ impl Status {
             draining: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             changes: watch::channel(0).0,
-            disconnects: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            server_errors: AtomicU64::new(0),
             last_error: Mutex::new(None),
             denied: Mutex::new(VecDeque::new()),
         }
