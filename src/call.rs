@@ -17,6 +17,35 @@ pub trait Operation: fmt::Debug + Send + 'static {
     fn start(self, timeout: Option<Duration>) -> BoxFuture<'static, Self::Output>;
 }
 
+/// A call without options of its own.
+pub struct Task<T>(Work<T>);
+
+type Work<T> = Box<dyn FnOnce(Option<Duration>) -> BoxFuture<'static, T> + Send>;
+
+impl<T: 'static> Task<T> {
+    /// The call that does `work`, which is given the call's own time limit.
+    pub(crate) fn call<F>(work: impl FnOnce(Option<Duration>) -> F + Send + 'static) -> Call<Self>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        Call::new(Task(Box::new(|timeout| Box::pin(work(timeout)))))
+    }
+}
+
+impl<T: 'static> Operation for Task<T> {
+    type Output = T;
+
+    fn start(self, timeout: Option<Duration>) -> BoxFuture<'static, T> {
+        (self.0)(timeout)
+    }
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").finish_non_exhaustive()
+    }
+}
+
 /// A call that runs when awaited.
 ///
 /// Required arguments were given to the method that made it, options are chained, `.await` runs it.

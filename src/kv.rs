@@ -32,35 +32,39 @@ mod calls;
 mod config;
 pub mod driver;
 mod facade;
+mod glob;
 mod key;
 mod memory;
 pub(crate) mod nats;
 mod retry;
+mod slot;
+mod status;
+mod store;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-pub use calls::{CreateBucket, Delete, Exists, Get, GetCapabilities, GetRaw, Replace, Set};
+pub use calls::{Entry, Provisioned, Read, Replace, Set};
 pub use config::{BucketConfig, Storage};
 pub use driver::{Capabilities, Driver};
 pub(crate) use facade::register;
 pub use facade::{
-    add_driver, bucket, create_bucket, default_driver, delete, driver, drivers, exists, get,
-    get_raw, replace, set, set_default_driver, set_raw,
+    add_driver, bind_bucket, bucket, buckets, create, create_bucket, default_driver, delete,
+    delete_bucket, delete_if_revision, driver, drivers, entry, entry_raw, exists, expire, get,
+    get_or, get_or_create_bucket, get_raw, get_raw_with_expiration, get_with_expiration, persist,
+    purge, replace, set, set_default_driver, set_raw, take, touch, update,
 };
+pub use glob::Glob;
 pub use key::{Key, KeyCodec, MAX_KEY_LEN};
 pub use memory::MemoryDriver;
+pub use status::{BucketStatus, Difference};
 
-use crate::call::Call;
 use crate::error::Result;
 use crate::registry::not_registered;
 use crate::serializer::Serializer;
 use crate::settings::Settings;
+use store::Store;
 
 /// A handle on one bucket of a key-value store. Cheap to clone.
 ///
@@ -70,7 +74,7 @@ use crate::settings::Settings;
 /// moment, and takes from its handle what this one leaves open.
 #[derive(Clone)]
 pub struct Kv {
-    driver: Option<Arc<dyn Driver>>,
+    store: Option<Arc<Store>>,
     scope: Arc<Scope>,
 }
 
@@ -88,7 +92,7 @@ impl Kv {
     /// A handle on the bucket `default` of `driver`: no prefix, JSON, calls of at most 10 s.
     #[must_use]
     pub fn new(driver: impl Driver) -> Self {
-        Kv { driver: Some(Arc::new(driver)), scope: Arc::default() }
+        Kv { store: Some(Store::new(driver)), scope: Arc::default() }
     }
 
     /// A store of its own in this process, for tests and first steps.
@@ -109,7 +113,7 @@ impl Kv {
 
     /// A handle that follows the default driver.
     fn unbound() -> Self {
-        Kv { driver: None, scope: Arc::default() }
+        Kv { store: None, scope: Arc::default() }
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Scope)) -> Self {
@@ -118,13 +122,13 @@ impl Kv {
     }
 
     /// This handle with its driver, and with what the default one adds.
-    fn resolve(&self) -> Result<(Arc<dyn Driver>, Arc<Scope>)> {
-        if let Some(driver) = &self.driver {
-            return Ok((driver.clone(), self.scope.clone()));
+    fn resolve(&self) -> Result<(Arc<Store>, Arc<Scope>)> {
+        if let Some(store) = &self.store {
+            return Ok((store.clone(), self.scope.clone()));
         }
         let default = facade::default_driver()?;
-        let driver = default.driver.ok_or_else(not_registered)?;
-        Ok((driver, Arc::new(self.scope.over(&default.scope))))
+        let store = default.store.ok_or_else(not_registered)?;
+        Ok((store, Arc::new(self.scope.over(&default.scope))))
     }
 
     /// The same store's bucket `name` (letters, digits, `_` and `-`).
@@ -166,86 +170,6 @@ impl Kv {
         self.edit(|scope| scope.timeout = Some(timeout))
     }
 
-    /// Stores `value`; gives its revision. Makes the bucket if there is none.
-    ///
-    /// The value is encoded here, so the call borrows nothing.
-    ///
-    /// # Errors
-    ///
-    /// On await: `Encode`; `InvalidInput` and `TooLarge` for a key or bucket that cannot be, and
-    /// `TooLarge` for a value above the store's or the bucket's limit, before anything is stored;
-    /// else what [`Driver`] says of every call.
-    pub fn set<T: Serialize + ?Sized>(&self, key: impl Into<String>, value: &T) -> Call<Set> {
-        Call::new(Set::encoded(self, key.into(), value))
-    }
-
-    /// As [`set`](Self::set), with bytes that are stored as they are.
-    pub fn set_raw(&self, key: impl Into<String>, value: impl Into<Bytes>) -> Call<Set> {
-        Call::new(Set::raw(self, key.into(), value.into()))
-    }
-
-    /// Stores `value` only if the key exists: its new revision, or `None` when there is nothing to
-    /// replace.
-    ///
-    /// Concurrent replaces of one key all succeed, one after the other.
-    ///
-    /// # Errors
-    ///
-    /// As [`set`](Self::set); `Conflict` when others kept changing the key until the time limit.
-    pub fn replace<T: Serialize + ?Sized>(
-        &self,
-        key: impl Into<String>,
-        value: &T,
-    ) -> Call<Replace> {
-        Call::new(Replace::new(self, key.into(), value))
-    }
-
-    /// The value of `key`, or `None` when there is none.
-    ///
-    /// The read may be served by a copy that lags behind the latest write by a moment.
-    ///
-    /// # Errors
-    ///
-    /// `Decode` when what is stored is no `T`; else as [`set`](Self::set).
-    pub fn get<T: DeserializeOwned + 'static>(&self, key: impl Into<String>) -> Call<Get<T>> {
-        Call::new(Get::new(self, key.into()))
-    }
-
-    /// The bytes of `key` as they are stored, or `None` when there are none.
-    pub fn get_raw(&self, key: impl Into<String>) -> Call<GetRaw> {
-        Call::new(GetRaw::new(self, key.into()))
-    }
-
-    /// Whether `key` has a value.
-    pub fn exists(&self, key: impl Into<String>) -> Call<Exists> {
-        Call::new(Exists::new(self, key.into()))
-    }
-
-    /// Deletes `key`; also right when there is none.
-    pub fn delete(&self, key: impl Into<String>) -> Call<Delete> {
-        Call::new(Delete::new(self, key.into()))
-    }
-
-    /// Makes a bucket, or changes the one of that name to what `config` sets; gives a handle on it.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for a name or option that cannot be, also for a change that the store does
-    /// not allow (storage, or the key codec of a bucket with keys); `Unsupported` for an option
-    /// that the server lacks.
-    pub fn create_bucket(&self, config: BucketConfig) -> Call<CreateBucket> {
-        Call::new(CreateBucket::new(self, config))
-    }
-
-    /// What the driver can do with this handle's bucket.
-    ///
-    /// # Errors
-    ///
-    /// As [`set`](Self::set).
-    pub fn capabilities(&self) -> Call<GetCapabilities> {
-        Call::new(GetCapabilities::new(self))
-    }
-
     /// The driver behind this handle, for what only that driver has:
     /// `(&*driver as &dyn Any).downcast_ref::<MemoryDriver>()`.
     ///
@@ -253,7 +177,7 @@ impl Kv {
     ///
     /// `NotRegistered` for a handle of the default driver while there is none.
     pub fn driver(&self) -> Result<Arc<dyn Driver>> {
-        self.resolve().map(|(driver, _)| driver)
+        self.resolve().map(|(store, _)| store.driver.clone())
     }
 }
 
@@ -281,7 +205,7 @@ impl fmt::Debug for Kv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scope = &*self.scope;
         f.debug_struct("Kv")
-            .field("driver", &self.driver.as_ref().map(|driver| driver.name()))
+            .field("driver", &self.store.as_ref().map(|store| store.driver.name()))
             .field("bucket", &scope.bucket)
             .field("bucket_prefix", &scope.bucket_prefix)
             .field("key_prefix", &scope.key_prefix)

@@ -168,7 +168,7 @@ pub mod serializer;
 mod settings;
 pub mod shutdown;
 
-pub use call::Call;
+pub use call::{Call, Task};
 pub use connector::{Connector, register, register_with};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use serializer::Serializer;

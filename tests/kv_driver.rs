@@ -6,8 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use nats_connector::kv::driver::{Condition, Consistency, Entry, Value};
-use nats_connector::kv::{BucketConfig, Capabilities, Driver, Key, Kv, MemoryDriver};
+use futures::stream::BoxStream;
+use nats_connector::kv::driver::{
+    Change, Condition, Consistency, Filter, Found, Signal, Update, Write,
+};
+use nats_connector::kv::{BucketConfig, BucketStatus, Capabilities, Driver, Key, Kv, MemoryDriver};
 use nats_connector::{Error, ErrorKind, Result, conformance};
 use tokio::time::Instant;
 
@@ -55,33 +58,46 @@ impl Driver for Flawed {
         key: Key<'a>,
         consistency: Consistency,
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<Option<Entry>>> {
+    ) -> BoxFuture<'a, Result<Found>> {
         Box::pin(async move {
             let name = self.name_of(key);
             let key = Key::new(key.prefix(), &name);
             let mut found = self.0.get(bucket, key, consistency, deadline).await?;
-            if self.1 == Flaw::ForgetsContentType
-                && let Some(entry) = &mut found
-            {
-                entry.value.content_type = None;
+            if let Found::Value(entry) = &mut found {
+                if self.1 == Flaw::ForgetsContentType {
+                    entry.value.content_type = None;
+                }
+                if self.1 == Flaw::ForgetsEmpty && entry.value.bytes.is_empty() {
+                    return Ok(Found::NEVER);
+                }
             }
-            let forgets = self.1 == Flaw::ForgetsEmpty;
-            Ok(found.filter(|entry| !(forgets && entry.value.bytes.is_empty())))
+            Ok(found)
         })
     }
 
-    fn put<'a>(
+    fn get_many<'a>(
         &'a self,
         bucket: &'a str,
-        key: Key<'a>,
-        value: Value,
-        condition: Condition,
+        keys: &'a [Key<'a>],
+        consistency: Consistency,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Vec<Result<Found>>> {
+        self.0.get_many(bucket, keys, consistency, deadline)
+    }
+
+    fn write<'a>(
+        &'a self,
+        bucket: &'a str,
+        write: Write<'a>,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<u64>> {
         Box::pin(async move {
-            let name = self.name_of(key);
-            let key = Key::new(key.prefix(), &name);
-            let condition = match (self.1, condition) {
+            let name = self.name_of(write.key);
+            let key = Key::new(write.key.prefix(), &name);
+            if self.1 == Flaw::KeepsDeleted && write.change == Change::Delete {
+                return Ok(0);
+            }
+            let condition = match (self.1, write.condition) {
                 (Flaw::Basic, Condition::Revision(_)) => {
                     return Err(Error::new(ErrorKind::Unsupported, "no compare-and-set"));
                 }
@@ -92,22 +108,72 @@ impl Driver for Flawed {
                 (_, condition) => condition,
             };
             let bucket = if self.1 == Flaw::MissesBuckets { "one" } else { bucket };
-            self.0.put(bucket, key, value, condition, deadline).await
+            self.0.write(bucket, Write { key, condition, ..write }, deadline).await
         })
     }
 
-    fn delete<'a>(
+    fn transaction<'a>(
+        &'a self,
+        bucket: &'a str,
+        writes: Vec<Write<'a>>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u64>>> {
+        self.0.transaction(bucket, writes, deadline)
+    }
+
+    fn list<'a>(
+        &'a self,
+        bucket: &'a str,
+        filter: Filter<'a>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<BoxStream<'static, Result<String>>>> {
+        self.0.list(bucket, filter, deadline)
+    }
+
+    fn watch<'a>(
+        &'a self,
+        bucket: &'a str,
+        filter: Filter<'a>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<BoxStream<'static, Result<Signal>>>> {
+        self.0.watch(bucket, filter, deadline)
+    }
+
+    fn history<'a>(
         &'a self,
         bucket: &'a str,
         key: Key<'a>,
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            if self.1 == Flaw::KeepsDeleted {
-                return Ok(());
-            }
-            self.0.delete(bucket, key, deadline).await
-        })
+    ) -> BoxFuture<'a, Result<Vec<Update>>> {
+        self.0.history(bucket, key, deadline)
+    }
+
+    fn buckets<'a>(&'a self, deadline: Instant) -> BoxFuture<'a, Result<Vec<String>>> {
+        self.0.buckets(deadline)
+    }
+
+    fn bucket_status<'a>(
+        &'a self,
+        bucket: &'a str,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Option<BucketStatus>>> {
+        self.0.bucket_status(bucket, deadline)
+    }
+
+    fn make_bucket<'a>(
+        &'a self,
+        config: &'a BucketConfig,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<bool>> {
+        self.0.make_bucket(config, deadline)
+    }
+
+    fn delete_bucket<'a>(
+        &'a self,
+        bucket: &'a str,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<bool>> {
+        self.0.delete_bucket(bucket, deadline)
     }
 
     fn create_bucket<'a>(

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::Serializer;
 use crate::error::{ErrorKind, Result};
-use crate::kv::driver::{Condition, Value};
+use crate::kv::driver::{Change, Condition, Expiry, Value, Write};
 use crate::kv::{BucketConfig, Capabilities, Key, Kv, MAX_KEY_LEN, Storage};
 
 /// A size above which the largest value is not tried.
@@ -257,7 +257,9 @@ pub async fn conditions(kv: &Kv) {
         let deadline = Instant::now() + Duration::from_secs(10);
         let value = Value::new(Bytes::from("new"));
         let condition = Condition::Revision(revision);
-        driver.put(&bucket, Key::new("", key), value, condition, deadline).await
+        let change = Change::Put(value, Expiry::Never);
+        let write = Write { key: Key::new("", key), change, condition };
+        driver.write(&bucket, write, deadline).await
     };
     if !capabilities(&kv).await.compare_and_set {
         refused("a conditional write", ErrorKind::Unsupported, write("key", 1).await);

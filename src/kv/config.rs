@@ -43,6 +43,8 @@ pub struct BucketConfig {
     pub(crate) description: Option<String>,
     pub(crate) compression: Option<bool>,
     pub(crate) key_codec: Option<KeyCodec>,
+    pub(crate) per_key_ttl: Option<bool>,
+    pub(crate) transactions: Option<bool>,
 }
 
 /// The most values of one key that a bucket keeps.
@@ -70,6 +72,8 @@ impl BucketConfig {
             description: None,
             compression: None,
             key_codec: None,
+            per_key_ttl: None,
+            transactions: None,
         }
     }
 
@@ -132,6 +136,27 @@ impl BucketConfig {
         self
     }
 
+    /// Whether single values may have a lifetime. Default: in a new bucket yes where the server can
+    /// (nats-server 2.11); one that is there can be switched on, never off.
+    pub fn per_key_ttl(mut self, on: bool) -> Self {
+        self.per_key_ttl = Some(on);
+        self
+    }
+
+    /// Whether several keys can be written together. Default: in a new bucket yes where the server
+    /// can (nats-server 2.12).
+    pub fn transactions(mut self, on: bool) -> Self {
+        self.transactions = Some(on);
+        self
+    }
+
+    /// The bucket's name; on what a [`BucketStatus`](super::BucketStatus) tells, with the handle's
+    /// bucket prefix.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Checks what no store accepts.
     pub(crate) fn check(&self) -> Result<()> {
         check_bucket_name(&self.name)?;
@@ -174,6 +199,8 @@ impl BucketConfig {
             description: other.description.clone().or_else(|| self.description.clone()),
             compression: other.compression.or(self.compression),
             key_codec: other.key_codec.or(self.key_codec),
+            per_key_ttl: other.per_key_ttl.or(self.per_key_ttl),
+            transactions: other.transactions.or(self.transactions),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The functions over the default driver, and the drivers known by name.
 
 use std::cell::RefCell;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::calls::{CreateBucket, Delete, Exists, Get, GetRaw, Replace, Set};
-use super::{BucketConfig, Kv};
-use crate::call::Call;
+use super::{BucketConfig, Entry, Kv, Provisioned, Read, Replace, Set};
+use crate::call::{Call, Task};
 use crate::error::Result;
 use crate::registry::{Local, Registry};
 
@@ -38,34 +38,133 @@ pub fn set_raw(key: impl Into<String>, value: impl Into<Bytes>) -> Call<Set> {
     Kv::unbound().set_raw(key, value)
 }
 
+/// [`Kv::create`] on the default driver.
+pub fn create<T: Serialize + ?Sized>(key: impl Into<String>, value: &T) -> Call<Set> {
+    Kv::unbound().create(key, value)
+}
+
 /// [`Kv::replace`] on the default driver.
 pub fn replace<T: Serialize + ?Sized>(key: impl Into<String>, value: &T) -> Call<Replace> {
     Kv::unbound().replace(key, value)
 }
 
 /// [`Kv::get`] on the default driver.
-pub fn get<T: DeserializeOwned + 'static>(key: impl Into<String>) -> Call<Get<T>> {
+pub fn get<T: DeserializeOwned + 'static>(key: impl Into<String>) -> Call<Read<Option<T>>> {
     Kv::unbound().get(key)
 }
 
 /// [`Kv::get_raw`] on the default driver.
-pub fn get_raw(key: impl Into<String>) -> Call<GetRaw> {
+pub fn get_raw(key: impl Into<String>) -> Call<Read<Option<Bytes>>> {
     Kv::unbound().get_raw(key)
 }
 
+/// [`Kv::get_or`] on the default driver.
+pub fn get_or<T: DeserializeOwned + Send + 'static>(
+    key: impl Into<String>,
+    default: T,
+) -> Call<Read<T>> {
+    Kv::unbound().get_or(key, default)
+}
+
+/// [`Kv::entry`] on the default driver.
+pub fn entry<T: DeserializeOwned + 'static>(
+    key: impl Into<String>,
+) -> Call<Read<Option<Entry<T>>>> {
+    Kv::unbound().entry(key)
+}
+
+/// [`Kv::entry_raw`] on the default driver.
+pub fn entry_raw(key: impl Into<String>) -> Call<Read<Option<Entry<Bytes>>>> {
+    Kv::unbound().entry_raw(key)
+}
+
+/// [`Kv::get_with_expiration`] on the default driver.
+pub fn get_with_expiration<T: DeserializeOwned + 'static>(
+    key: impl Into<String>,
+) -> Call<Read<Option<(T, Option<SystemTime>)>>> {
+    Kv::unbound().get_with_expiration(key)
+}
+
+/// [`Kv::get_raw_with_expiration`] on the default driver.
+pub fn get_raw_with_expiration(
+    key: impl Into<String>,
+) -> Call<Read<Option<(Bytes, Option<SystemTime>)>>> {
+    Kv::unbound().get_raw_with_expiration(key)
+}
+
 /// [`Kv::exists`] on the default driver.
-pub fn exists(key: impl Into<String>) -> Call<Exists> {
+pub fn exists(key: impl Into<String>) -> Call<Read<bool>> {
     Kv::unbound().exists(key)
 }
 
 /// [`Kv::delete`] on the default driver.
-pub fn delete(key: impl Into<String>) -> Call<Delete> {
+pub fn delete(key: impl Into<String>) -> Call<Task<Result<()>>> {
     Kv::unbound().delete(key)
 }
 
+/// [`Kv::delete_if_revision`] on the default driver.
+pub fn delete_if_revision(key: impl Into<String>, revision: u64) -> Call<Task<Result<()>>> {
+    Kv::unbound().delete_if_revision(key, revision)
+}
+
+/// [`Kv::purge`] on the default driver.
+pub fn purge(key: impl Into<String>) -> Call<Task<Result<()>>> {
+    Kv::unbound().purge(key)
+}
+
+/// [`Kv::take`] on the default driver.
+pub fn take<T: DeserializeOwned + Send + 'static>(
+    key: impl Into<String>,
+) -> Call<Task<Result<Option<T>>>> {
+    Kv::unbound().take(key)
+}
+
+/// [`Kv::update`] on the default driver.
+pub fn update<T: Serialize + DeserializeOwned + Send + 'static>(
+    key: impl Into<String>,
+    change: impl FnMut(Option<T>) -> Option<T> + Send + 'static,
+) -> Call<Task<Result<Option<T>>>> {
+    Kv::unbound().update(key, change)
+}
+
+/// [`Kv::expire`] on the default driver.
+pub fn expire(key: impl Into<String>, at: SystemTime) -> Call<Task<Result<bool>>> {
+    Kv::unbound().expire(key, at)
+}
+
+/// [`Kv::touch`] on the default driver.
+pub fn touch(key: impl Into<String>, ttl: Duration) -> Call<Task<Result<bool>>> {
+    Kv::unbound().touch(key, ttl)
+}
+
+/// [`Kv::persist`] on the default driver.
+pub fn persist(key: impl Into<String>) -> Call<Task<Result<bool>>> {
+    Kv::unbound().persist(key)
+}
+
+/// [`Kv::bind_bucket`] on the default driver.
+pub fn bind_bucket(name: impl AsRef<str>) -> Call<Task<Result<Kv>>> {
+    Kv::unbound().bind_bucket(name)
+}
+
+/// [`Kv::get_or_create_bucket`] on the default driver.
+pub fn get_or_create_bucket(config: BucketConfig) -> Call<Task<Result<Provisioned>>> {
+    Kv::unbound().get_or_create_bucket(config)
+}
+
 /// [`Kv::create_bucket`] on the default driver.
-pub fn create_bucket(config: BucketConfig) -> Call<CreateBucket> {
+pub fn create_bucket(config: BucketConfig) -> Call<Task<Result<Kv>>> {
     Kv::unbound().create_bucket(config)
+}
+
+/// [`Kv::delete_bucket`] on the default driver.
+pub fn delete_bucket(name: impl AsRef<str>) -> Call<Task<Result<bool>>> {
+    Kv::unbound().delete_bucket(name)
+}
+
+/// [`Kv::buckets`] on the default driver.
+pub fn buckets() -> Call<Task<Result<Vec<String>>>> {
+    Kv::unbound().buckets()
 }
 
 /// Makes `driver` the default, also in place of the one of `nats_connector::register()`, which

@@ -16,11 +16,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::{self, BoxFuture};
+use futures::stream::BoxStream;
 use tokio::time::Instant;
 
 use self::bucket::Bucket;
-use super::driver::{Capabilities, Condition, Consistency, Driver, Entry, Value};
-use super::{BucketConfig, Key, KeyCodec};
+use super::driver::{
+    Capabilities, Change, Condition, Consistency, Driver, Filter, Found, Signal, Update, Write,
+};
+use super::{BucketConfig, BucketStatus, Key, KeyCodec};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The largest message of a nats-server that is not told otherwise, headers included.
@@ -107,6 +110,7 @@ impl Driver for MemoryDriver {
         self.with(|buckets| {
             let max_value_size = buckets.get(bucket).map_or(MAX_PAYLOAD, Bucket::max_size);
             let capabilities = Capabilities::basic(max_value_size);
+            let capabilities = capabilities.with_content_type(true).with_history(true);
             Ok(capabilities.with_compare_and_set(true).with_compression(true))
         })
     }
@@ -117,27 +121,42 @@ impl Driver for MemoryDriver {
         key: Key<'a>,
         _consistency: Consistency,
         _deadline: Instant,
-    ) -> BoxFuture<'a, Result<Option<Entry>>> {
+    ) -> BoxFuture<'a, Result<Found>> {
         self.with(|buckets| match buckets.get_mut(bucket) {
             Some(bucket) => bucket.get(key),
-            None => self.check_key(key).map(|()| None),
+            None => self.check_key(key).map(|()| Found::NEVER),
         })
     }
 
-    fn put<'a>(
+    fn get_many<'a>(
         &'a self,
         bucket: &'a str,
-        key: Key<'a>,
-        value: Value,
-        condition: Condition,
+        keys: &'a [Key<'a>],
+        consistency: Consistency,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Vec<Result<Found>>> {
+        Box::pin(future::join_all(
+            keys.iter().map(move |key| self.get(bucket, *key, consistency, deadline)),
+        ))
+    }
+
+    fn write<'a>(
+        &'a self,
+        bucket: &'a str,
+        write: Write<'a>,
         _deadline: Instant,
     ) -> BoxFuture<'a, Result<u64>> {
+        let Write { key, change, condition } = write;
         self.with(|buckets| {
             if let Some(bucket) = buckets.get_mut(bucket) {
-                return bucket.put(key, value, condition);
+                return match change {
+                    Change::Put(value, _) => bucket.put(key, value, condition),
+                    _ => bucket.delete(key).map(|()| 0),
+                };
             }
             self.check_key(key)?;
-            if condition != Condition::Always {
+            let Change::Put(value, _) = change else { return Ok(0) };
+            if !matches!(condition, Condition::Always | Condition::Revision(0)) {
                 return Err(Error::new(ErrorKind::Conflict, "the bucket does not exist"));
             }
             let mut made = Bucket::new(&BucketConfig::new(bucket), self.codec)?;
@@ -147,16 +166,68 @@ impl Driver for MemoryDriver {
         })
     }
 
-    fn delete<'a>(
+    fn transaction<'a>(
         &'a self,
-        bucket: &'a str,
-        key: Key<'a>,
+        _bucket: &'a str,
+        _writes: Vec<Write<'a>>,
         _deadline: Instant,
-    ) -> BoxFuture<'a, Result<()>> {
-        self.with(|buckets| match buckets.get_mut(bucket) {
-            Some(bucket) => bucket.delete(key),
-            None => self.check_key(key),
-        })
+    ) -> BoxFuture<'a, Result<Vec<u64>>> {
+        unsupported()
+    }
+
+    fn list<'a>(
+        &'a self,
+        _bucket: &'a str,
+        _filter: Filter<'a>,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<BoxStream<'static, Result<String>>>> {
+        unsupported()
+    }
+
+    fn watch<'a>(
+        &'a self,
+        _bucket: &'a str,
+        _filter: Filter<'a>,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<BoxStream<'static, Result<Signal>>>> {
+        unsupported()
+    }
+
+    fn history<'a>(
+        &'a self,
+        _bucket: &'a str,
+        _key: Key<'a>,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<Update>>> {
+        unsupported()
+    }
+
+    fn buckets<'a>(&'a self, _deadline: Instant) -> BoxFuture<'a, Result<Vec<String>>> {
+        unsupported()
+    }
+
+    fn bucket_status<'a>(
+        &'a self,
+        _bucket: &'a str,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<Option<BucketStatus>>> {
+        unsupported()
+    }
+
+    fn make_bucket<'a>(
+        &'a self,
+        _config: &'a BucketConfig,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<bool>> {
+        unsupported()
+    }
+
+    fn delete_bucket<'a>(
+        &'a self,
+        _bucket: &'a str,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<bool>> {
+        unsupported()
     }
 
     fn create_bucket<'a>(
@@ -173,4 +244,9 @@ impl Driver for MemoryDriver {
             }
         })
     }
+}
+
+/// What is still to come.
+fn unsupported<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T>> {
+    Box::pin(future::ready(Err(Error::new(ErrorKind::Unsupported, "not there yet"))))
 }

@@ -22,13 +22,17 @@ use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_TTL};
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use tokio::time::Instant;
 
 use self::bucket::Bucket;
 use self::buckets::Buckets;
-use super::driver::{Capabilities, Condition, Consistency, Driver, Entry, Value};
+use super::driver::{
+    Capabilities, Change, Condition, Consistency, Driver, Filter, Found, Signal, Update, Value,
+    Write,
+};
 use super::retry::Retry;
-use super::{BucketConfig, Key};
+use super::{BucketConfig, BucketStatus, Key};
 use crate::connector::{Feature, Link};
 use crate::error::{Error, ErrorKind, Result};
 use crate::serializer::CONTENT_TYPE;
@@ -48,7 +52,7 @@ pub(crate) struct NatsDriver {
 
 /// What a message of a key is.
 enum Content {
-    Value(Value, Condition),
+    Value(Value, Option<u64>),
     DeleteMarker,
 }
 
@@ -97,11 +101,11 @@ impl NatsDriver {
         key: Key<'_>,
         consistency: Consistency,
         deadline: Instant,
-    ) -> Result<Option<Entry>> {
+    ) -> Result<Found> {
         let mut retry = Retry::until(deadline);
         loop {
             let Some(bucket) = self.buckets.open(name, deadline).await? else {
-                return self.check_key(key).map(|()| None);
+                return self.check_key(key).map(|()| Found::NEVER);
             };
             match self.read_once(&bucket, key, consistency, deadline).await {
                 Err(error) if is_gone(&error) => {
@@ -118,7 +122,7 @@ impl NatsDriver {
         key: Key<'_>,
         consistency: Consistency,
         deadline: Instant,
-    ) -> Result<Option<Entry>> {
+    ) -> Result<Found> {
         if bucket.direct && consistency == Consistency::Any {
             let subject = bucket.read_subject(key)?.into();
             let answer = self.link.request(subject, None, Bytes::new(), deadline).await?;
@@ -126,12 +130,12 @@ impl NatsDriver {
         }
         let subject = bucket.subject(key)?;
         let found = api::last_message(&self.link, &bucket.stream, &subject, deadline).await?;
-        found.map_or(Ok(None), message::stored)
+        found.map_or(Ok(Found::NEVER), message::stored)
     }
 
     /// Appends a message to a key and gives its revision. A missing bucket is made for a value
     /// without a condition; else the result is `None`.
-    async fn write(
+    async fn append(
         &self,
         name: &str,
         key: Key<'_>,
@@ -139,7 +143,7 @@ impl NatsDriver {
         deadline: Instant,
     ) -> Result<Option<u64>> {
         let mut retry = Retry::until(deadline);
-        let makes = matches!(content, Content::Value(_, Condition::Always));
+        let makes = matches!(content, Content::Value(_, None | Some(0)));
         loop {
             let bucket = if makes {
                 let check = || self.check_key(key);
@@ -201,10 +205,12 @@ impl NatsDriver {
             return self.check_key(key);
         };
         let leaves_heaps = bucket.known && !bucket.markers_expire;
-        if leaves_heaps && self.read(name, key, Consistency::Latest, deadline).await?.is_none() {
+        if leaves_heaps
+            && self.read(name, key, Consistency::Latest, deadline).await?.entry().is_none()
+        {
             return Ok(());
         }
-        self.write(name, key, &Content::DeleteMarker, deadline).await.map(drop)
+        self.append(name, key, &Content::DeleteMarker, deadline).await.map(drop)
     }
 
     async fn capabilities_of(&self, name: &str, deadline: Instant) -> Result<Capabilities> {
@@ -213,6 +219,8 @@ impl NatsDriver {
         let limit = bucket.and_then(|bucket| bucket.max_value_size).unwrap_or(usize::MAX);
         Ok(Capabilities::basic(limit.min(self.max_value_size()))
             .with_compare_and_set(true)
+            .with_content_type(true)
+            .with_history(true)
             .with_compression(server.supports(Feature::StreamCompression)))
     }
 }
@@ -231,15 +239,15 @@ fn unavailable(error: Error) -> Error {
     .with_source(error)
 }
 
-fn value_headers(value: &Value, condition: Condition) -> Option<HeaderMap> {
-    if value.content_type.is_none() && condition == Condition::Always {
+fn value_headers(value: &Value, condition: Option<u64>) -> Option<HeaderMap> {
+    if value.content_type.is_none() && condition.is_none() {
         return None;
     }
     let mut headers = HeaderMap::new();
     if let Some(content_type) = &value.content_type {
         headers.insert(CONTENT_TYPE, content_type.as_str());
     }
-    if let Condition::Revision(revision) = condition {
+    if let Some(revision) = condition {
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(revision));
     }
     Some(headers)
@@ -273,33 +281,107 @@ impl Driver for NatsDriver {
         key: Key<'a>,
         consistency: Consistency,
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<Option<Entry>>> {
+    ) -> BoxFuture<'a, Result<Found>> {
         Box::pin(self.read(bucket, key, consistency, deadline))
     }
 
-    fn put<'a>(
+    fn get_many<'a>(
         &'a self,
         bucket: &'a str,
-        key: Key<'a>,
-        value: Value,
-        condition: Condition,
+        keys: &'a [Key<'a>],
+        consistency: Consistency,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Vec<Result<Found>>> {
+        Box::pin(futures::future::join_all(
+            keys.iter().map(move |key| self.get(bucket, *key, consistency, deadline)),
+        ))
+    }
+
+    fn write<'a>(
+        &'a self,
+        bucket: &'a str,
+        write: Write<'a>,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<u64>> {
         Box::pin(async move {
+            let Write { key, change, condition } = write;
+            let Change::Put(value, _) = change else {
+                return self.delete_key(bucket, key, deadline).await.map(|()| 0);
+            };
             self.check_size(&value)?;
-            let content = Content::Value(value, condition);
-            let written = self.write(bucket, key, &content, deadline).await?;
+            let revision = match condition {
+                Condition::Always => None,
+                Condition::Revision(revision) => Some(revision),
+                Condition::Held { .. } => return unsupported().await,
+            };
+            let content = Content::Value(value, revision);
+            let written = self.append(bucket, key, &content, deadline).await?;
             written.ok_or_else(|| Error::new(ErrorKind::Conflict, "the bucket does not exist"))
         })
     }
 
-    fn delete<'a>(
+    fn transaction<'a>(
         &'a self,
-        bucket: &'a str,
-        key: Key<'a>,
-        deadline: Instant,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.delete_key(bucket, key, deadline))
+        _bucket: &'a str,
+        _writes: Vec<Write<'a>>,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<u64>>> {
+        unsupported()
+    }
+
+    fn list<'a>(
+        &'a self,
+        _bucket: &'a str,
+        _filter: Filter<'a>,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<BoxStream<'static, Result<String>>>> {
+        unsupported()
+    }
+
+    fn watch<'a>(
+        &'a self,
+        _bucket: &'a str,
+        _filter: Filter<'a>,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<BoxStream<'static, Result<Signal>>>> {
+        unsupported()
+    }
+
+    fn history<'a>(
+        &'a self,
+        _bucket: &'a str,
+        _key: Key<'a>,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<Update>>> {
+        unsupported()
+    }
+
+    fn buckets<'a>(&'a self, _deadline: Instant) -> BoxFuture<'a, Result<Vec<String>>> {
+        unsupported()
+    }
+
+    fn bucket_status<'a>(
+        &'a self,
+        _bucket: &'a str,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<Option<BucketStatus>>> {
+        unsupported()
+    }
+
+    fn make_bucket<'a>(
+        &'a self,
+        _config: &'a BucketConfig,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<bool>> {
+        unsupported()
+    }
+
+    fn delete_bucket<'a>(
+        &'a self,
+        _bucket: &'a str,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<bool>> {
+        unsupported()
     }
 
     fn create_bucket<'a>(
@@ -309,4 +391,9 @@ impl Driver for NatsDriver {
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.buckets.create(config, deadline))
     }
+}
+
+/// What is still to come.
+fn unsupported<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T>> {
+    Box::pin(futures::future::ready(Err(Error::new(ErrorKind::Unsupported, "not there yet"))))
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::MAX_PAYLOAD;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kv::driver::{Condition, Entry, Value};
+use crate::kv::driver::{Condition, Entry, Found, Value};
 use crate::kv::{BucketConfig, Key, KeyCodec};
 
 /// What a nats-server adds to each message in a file: lengths, sequence, time, checksum.
@@ -73,14 +73,22 @@ impl Bucket {
         Ok(())
     }
 
-    pub(super) fn get(&mut self, key: Key<'_>) -> Result<Option<Entry>> {
+    pub(super) fn get(&mut self, key: Key<'_>) -> Result<Found> {
         let key = self.encode(key)?;
         self.expire();
         let last = self.keys.get(&key).and_then(VecDeque::back);
-        Ok(last.and_then(|message| Some(Entry::new(message.value.clone()?, message.revision))))
+        Ok(last.map_or(Found::NEVER, |message| match &message.value {
+            Some(value) => Found::Value(Entry::new(value.clone(), message.revision)),
+            None => Found::Nothing { revision: message.revision },
+        }))
     }
 
-    pub(super) fn put(&mut self, key: Key<'_>, value: Value, condition: Condition) -> Result<u64> {
+    pub(super) fn put(
+        &mut self,
+        key: Key<'_>,
+        value: Value,
+        condition: Condition<'_>,
+    ) -> Result<u64> {
         let key = self.encode(key)?;
         self.expire();
         if let Condition::Revision(expected) = condition {

@@ -11,7 +11,7 @@ use super::api;
 use super::bucket::Bucket;
 use crate::connector::capabilities::ApiError;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kv::driver::{Entry, Value};
+use crate::kv::driver::{Entry, Found, Value};
 use crate::serializer::CONTENT_TYPE;
 
 /// The header of a message that is no value (ADR-8).
@@ -21,9 +21,9 @@ pub(super) const DELETED: &str = "DEL";
 const PURGED: &str = "PURGE";
 
 /// The answer to a direct get.
-pub(super) fn direct(answer: Message) -> Result<Option<Entry>> {
+pub(super) fn direct(answer: Message) -> Result<Found> {
     if answer.status == Some(StatusCode::NOT_FOUND) {
-        return Ok(None);
+        return Ok(Found::NEVER);
     }
     let sequence = answer.headers.as_ref().and_then(|headers| headers.get(NATS_SEQUENCE));
     let revision = sequence.and_then(|sequence| sequence.as_str().parse().ok());
@@ -37,25 +37,25 @@ pub(super) fn direct(answer: Message) -> Result<Option<Entry>> {
 }
 
 /// A stored message.
-pub(super) fn stored(raw: RawMessage) -> Result<Option<Entry>> {
+pub(super) fn stored(raw: RawMessage) -> Result<Found> {
     let message = StreamMessage::try_from(raw).map_err(|error| {
         Error::new(ErrorKind::Decode, "the stored message cannot be read").with_source(error)
     })?;
     Ok(entry(&message.headers, message.sequence, message.payload))
 }
 
-/// A value, or `None` for what deletes, purges and expiries leave.
-fn entry(headers: &HeaderMap, revision: u64, payload: Bytes) -> Option<Entry> {
+/// A value, or nothing for what deletes, purges and expiries leave.
+fn entry(headers: &HeaderMap, revision: u64, payload: Bytes) -> Found {
     let operation = headers.get(KV_OPERATION).map(|operation| operation.as_str());
     if matches!(operation, Some(DELETED | PURGED)) || headers.get(NATS_MARKER_REASON).is_some() {
-        return None;
+        return Found::Nothing { revision };
     }
     let value = Value::new(payload);
     let value = match headers.get(CONTENT_TYPE) {
         Some(content_type) => value.with_content_type(content_type.as_str()),
         None => value,
     };
-    Some(Entry::new(value, revision))
+    Found::Value(Entry::new(value, revision))
 }
 
 /// The revision in a stream's acknowledgement.
