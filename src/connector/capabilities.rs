@@ -15,11 +15,26 @@ pub enum Feature {
     StreamMetadata,
     /// A time to live on single messages and keys (ADR-43, ADR-48).
     PerKeyTtl,
+    /// Reads of many keys by one request (ADR-31).
+    MultiGet,
+    /// Writes on the condition that another key stands.
+    Fencing,
+    /// Several keys written together or not at all (ADR-50).
+    Transactions,
+    /// Counters that the server itself adds to (ADR-49).
+    Counters,
 }
 
 impl Feature {
-    pub(crate) const ALL: [Feature; 3] =
-        [Feature::StreamCompression, Feature::StreamMetadata, Feature::PerKeyTtl];
+    pub(crate) const ALL: [Feature; 7] = [
+        Feature::StreamCompression,
+        Feature::StreamMetadata,
+        Feature::PerKeyTtl,
+        Feature::MultiGet,
+        Feature::Fencing,
+        Feature::Transactions,
+        Feature::Counters,
+    ];
 
     /// The feature in words.
     #[must_use]
@@ -33,6 +48,10 @@ impl Feature {
             Feature::StreamCompression => ("compression", (2, 10, 0)),
             Feature::StreamMetadata => ("stream metadata", (2, 10, 0)),
             Feature::PerKeyTtl => ("per-key TTL", (2, 11, 0)),
+            Feature::MultiGet => ("multi-get", (2, 11, 0)),
+            Feature::Fencing => ("fencing", (2, 11, 0)),
+            Feature::Transactions => ("transactions", (2, 12, 0)),
+            Feature::Counters => ("server-side counters", (2, 12, 0)),
         }
     }
 }
