@@ -1,5 +1,6 @@
 //! Drivers of a user's own, and what the conformance suite makes of them.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -50,6 +51,10 @@ impl Driver for Flawed {
             let basic = matches!(self.1, Flaw::Basic | Flaw::ClaimsTooLittle);
             Ok(if basic { Capabilities::basic(full.max_value_size) } else { full })
         })
+    }
+
+    fn whole_name<'a>(&self, bucket: &str, key: Key<'a>) -> Option<Cow<'a, str>> {
+        self.0.whole_name(bucket, key)
     }
 
     fn get<'a>(

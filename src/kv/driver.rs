@@ -3,6 +3,7 @@
 //! checks are the portable type's.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -387,6 +388,11 @@ pub trait Driver: Any + fmt::Debug + Send + Sync {
         bucket: &'a str,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Capabilities>>;
+
+    /// The name that `key` has in a listing or watch of the whole bucket, where its prefix is part of
+    /// it: two keys with the same name there are one. `None` while the driver does not know how the
+    /// bucket's keys are written, and for a key that it cannot hold. Nothing is sent.
+    fn whole_name<'a>(&self, bucket: &str, key: Key<'a>) -> Option<Cow<'a, str>>;
 
     /// The value of a key; [`Found::Nothing`] when it was never written, is deleted or has expired,
     /// or when the bucket does not exist. Creates nothing.

@@ -120,6 +120,20 @@ impl KeyCodec {
         Ok(())
     }
 
+    /// The name that `key` has in the whole bucket, its prefix part of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn whole_name(self, key: Key<'_>) -> Result<Cow<'_, str>> {
+        if key.prefix.is_empty() {
+            return Ok(Cow::Borrowed(key.name));
+        }
+        let mut stored = String::new();
+        self.encode(key, &mut stored)?;
+        Ok(Cow::Owned(self.decode(&stored).into_owned()))
+    }
+
     /// The key that `stored` stands for: the one that encodes to it, or itself where this codec
     /// would not have written it.
     #[must_use]

@@ -11,6 +11,7 @@
 
 mod bucket;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,6 +114,11 @@ impl Driver for MemoryDriver {
             let capabilities = capabilities.with_content_type(true).with_history(true);
             Ok(capabilities.with_compare_and_set(true).with_compression(true))
         })
+    }
+
+    fn whole_name<'a>(&self, bucket: &str, key: Key<'a>) -> Option<Cow<'a, str>> {
+        let codec = self.lock().buckets.get(bucket).map_or(self.codec, Bucket::codec);
+        codec.whole_name(key).ok()
     }
 
     fn get<'a>(

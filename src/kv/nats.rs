@@ -15,6 +15,7 @@ mod buckets;
 mod config;
 mod message;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -273,6 +274,10 @@ impl Driver for NatsDriver {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Capabilities>> {
         Box::pin(self.capabilities_of(bucket, deadline))
+    }
+
+    fn whole_name<'a>(&self, bucket: &str, key: Key<'a>) -> Option<Cow<'a, str>> {
+        self.buckets.cached(bucket)?.codec.whole_name(key).ok()
     }
 
     fn get<'a>(

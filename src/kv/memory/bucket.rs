@@ -123,6 +123,10 @@ impl Bucket {
         }
     }
 
+    pub(super) fn codec(&self) -> KeyCodec {
+        self.codec
+    }
+
     fn encode(&self, key: Key<'_>) -> Result<String> {
         let mut stored = String::new();
         self.codec.encode(key, &mut stored)?;

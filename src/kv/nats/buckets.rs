@@ -153,7 +153,8 @@ impl Buckets {
         }
     }
 
-    fn cached(&self, name: &str) -> Option<Arc<Bucket>> {
+    /// The bucket as far as it is known, without asking.
+    pub(super) fn cached(&self, name: &str) -> Option<Arc<Bucket>> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         slots.get(name)?.cached()
     }
