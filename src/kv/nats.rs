@@ -12,6 +12,7 @@
 mod api;
 mod bucket;
 mod buckets;
+mod clock;
 mod config;
 mod message;
 
@@ -127,11 +128,11 @@ impl NatsDriver {
         if bucket.direct && consistency == Consistency::Any {
             let subject = bucket.read_subject(key)?.into();
             let answer = self.link.request(subject, None, Bytes::new(), deadline).await?;
-            return message::direct(answer);
+            return message::direct(bucket, answer);
         }
         let subject = bucket.subject(key)?;
         let found = api::last_message(&self.link, &bucket.stream, &subject, deadline).await?;
-        found.map_or(Ok(Found::NEVER), message::stored)
+        found.map_or(Ok(Found::NEVER), |raw| message::stored(bucket, raw))
     }
 
     /// Appends a message to a key and gives its revision. A missing bucket is made for a value

@@ -1,6 +1,8 @@
 //! The part of the JetStream API that buckets need. Requests and answers are raw JSON, read
 //! leniently: old servers leave fields out.
 
+use std::time::{Duration, SystemTime};
+
 use async_nats::jetstream::stream::RawMessage;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -9,6 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
+use super::clock::Clock;
 use crate::connector::Link;
 use crate::connector::capabilities::ApiError;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,6 +36,11 @@ pub(super) struct Info {
     pub(super) config: Map<String, Value>,
     #[serde(default)]
     state: State,
+    created: Option<String>,
+    /// When it answered, by its own clock; servers before 2.10 do not say.
+    ts: Option<String>,
+    #[serde(skip)]
+    pub(super) clock: Clock,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,6 +52,17 @@ struct State {
 impl Info {
     pub(super) fn is_empty(&self) -> bool {
         self.state.messages == 0
+    }
+
+    /// When the stream was made.
+    pub(super) fn created(&self) -> Option<SystemTime> {
+        humantime::parse_rfc3339(self.created.as_deref()?).ok()
+    }
+
+    /// How long the stream keeps a message, where it has a limit.
+    pub(super) fn max_age(&self) -> Option<Duration> {
+        let nanos = u64::try_from(self.number("max_age")).ok().filter(|nanos| *nanos > 0)?;
+        Some(Duration::from_nanos(nanos))
     }
 
     /// A number of the config; where there is none, zero.
@@ -58,7 +77,7 @@ impl Info {
 
 /// Asks for a stream; `None` when the server says that there is none.
 pub(super) async fn info(link: &Link, stream: &str, deadline: Instant) -> Result<Option<Info>> {
-    match call(link, &format!("STREAM.INFO.{stream}"), Bytes::new(), deadline).await {
+    match told(link, &format!("STREAM.INFO.{stream}"), Bytes::new(), deadline).await {
         Ok(info) => Ok(Some(info)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
@@ -72,7 +91,7 @@ pub(super) async fn create(
     config: &Map<String, Value>,
     deadline: Instant,
 ) -> Result<Info> {
-    call(link, &format!("STREAM.CREATE.{stream}"), body(&json!(config)), deadline).await
+    told(link, &format!("STREAM.CREATE.{stream}"), body(&json!(config)), deadline).await
 }
 
 /// Changes a stream to `config`.
@@ -82,7 +101,17 @@ pub(super) async fn update(
     config: &Map<String, Value>,
     deadline: Instant,
 ) -> Result<Info> {
-    call(link, &format!("STREAM.UPDATE.{stream}"), body(&json!(config)), deadline).await
+    told(link, &format!("STREAM.UPDATE.{stream}"), body(&json!(config)), deadline).await
+}
+
+/// A call that is answered with a stream, and what the answer says of the server's clock.
+async fn told(link: &Link, subject: &str, payload: Bytes, deadline: Instant) -> Result<Info> {
+    let sent = SystemTime::now();
+    let mut info: Info = call(link, subject, payload, deadline).await?;
+    if let Some(at) = info.ts.as_deref().and_then(|ts| humantime::parse_rfc3339(ts).ok()) {
+        info.clock = Clock::read(sent, at, SystemTime::now());
+    }
+    Ok(info)
 }
 
 /// The last message of a subject, as the stream's leader has it.

@@ -1,6 +1,9 @@
 //! A bucket as the server has it: what reads and writes need of its stream.
 
+use std::time::{Duration, SystemTime};
+
 use super::api::Info;
+use super::clock::Clock;
 use super::config::kept_codec;
 use crate::connector::Link;
 use crate::error::Result;
@@ -23,6 +26,12 @@ pub(super) struct Bucket {
     /// key can come back when it ends.
     pub(super) markers_expire: bool,
     pub(super) max_value_size: Option<usize>,
+    /// How long the bucket keeps a value, where it has a limit.
+    pub(super) max_age: Option<Duration>,
+    /// When it was made: one that was made anew has other revisions.
+    pub(super) created: Option<SystemTime>,
+    /// The clock that its times and lifetimes are told by.
+    pub(super) clock: Clock,
     /// Read from the server; else assumed, because this user may not ask.
     pub(super) known: bool,
 }
@@ -35,6 +44,9 @@ impl Bucket {
             direct: info.flag("allow_direct"),
             markers_expire: info.flag("allow_msg_ttl") && info.number("max_msgs_per_subject") == 1,
             max_value_size: usize::try_from(info.number("max_msg_size")).ok().filter(|n| *n > 0),
+            max_age: info.max_age(),
+            created: info.created(),
+            clock: info.clock,
             known: true,
             ..Bucket::assumed(link, name, codec)
         }
@@ -42,22 +54,29 @@ impl Bucket {
 
     /// The bucket `name` where the server cannot be asked: as this crate makes buckets.
     pub(super) fn assumed(link: &Link, name: &str, codec: KeyCodec) -> Self {
-        let stream = stream_name(name);
-        let subjects = format!("$KV.{name}.");
-        let write_subjects = match link.js_put_prefix() {
-            Some(prefix) => format!("{prefix}.{subjects}"),
-            None => subjects.clone(),
-        };
+        let mut bucket = Bucket::named(name, codec);
+        let Bucket { stream, subjects, .. } = &bucket;
+        let write_subjects = link.js_put_prefix().map(|prefix| format!("{prefix}.{subjects}"));
         let read_subjects = link.js_subject(&format!("DIRECT.GET.{stream}.{subjects}"));
+        bucket.write_subjects = write_subjects.unwrap_or_else(|| subjects.clone());
+        bucket.read_subjects = read_subjects.into_string();
+        bucket
+    }
+
+    /// The bucket `name` as messages show it, which nobody has asked for yet.
+    pub(super) fn named(name: &str, codec: KeyCodec) -> Self {
         Bucket {
-            stream,
-            read_subjects: read_subjects.into_string(),
-            subjects,
-            write_subjects,
+            stream: stream_name(name),
+            subjects: format!("$KV.{name}."),
+            write_subjects: String::new(),
+            read_subjects: String::new(),
             codec,
             direct: true,
             markers_expire: false,
             max_value_size: None,
+            max_age: None,
+            created: None,
+            clock: Clock::default(),
             known: false,
         }
     }

@@ -1,6 +1,10 @@
 //! Messages of a bucket's stream, as entries.
 
-use async_nats::header::{NATS_MARKER_REASON, NATS_SEQUENCE};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::header::{
+    NATS_MARKER_REASON, NATS_MESSAGE_TTL, NATS_SEQUENCE, NATS_SUBJECT, NATS_TIME_STAMP,
+};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessage;
 use async_nats::{HeaderMap, Message, StatusCode};
@@ -11,51 +15,123 @@ use super::api;
 use super::bucket::Bucket;
 use crate::connector::capabilities::ApiError;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kv::driver::{Entry, Found, Value};
+use crate::kv::driver::{Entry, Found, Value, What};
 use crate::serializer::CONTENT_TYPE;
 
 /// The header of a message that is no value (ADR-8).
 pub(super) const KV_OPERATION: &str = "KV-Operation";
 /// A delete, in that header.
 pub(super) const DELETED: &str = "DEL";
-const PURGED: &str = "PURGE";
+/// A delete with the key's history, in that header.
+pub(super) const PURGED: &str = "PURGE";
+/// When a value's own lifetime ends, in milliseconds of Unix time by the server's clock. Written
+/// where the moment is no whole number of seconds from the write, which is all that the server's
+/// own lifetimes can say.
+pub(super) const EXPIRES: &str = "Nats-Connector-Expires";
+/// A lifetime that the bucket's does not end either.
+const NEVER: &str = "never";
 
-/// The answer to a direct get.
-pub(super) fn direct(answer: Message) -> Result<Found> {
+/// The answer to a direct get of one key.
+pub(super) fn direct(bucket: &Bucket, answer: Message) -> Result<Found> {
     if answer.status == Some(StatusCode::NOT_FOUND) {
         return Ok(Found::NEVER);
     }
-    let sequence = answer.headers.as_ref().and_then(|headers| headers.get(NATS_SEQUENCE));
-    let revision = sequence.and_then(|sequence| sequence.as_str().parse().ok());
+    copy(bucket, answer).map(|(_, found)| found)
+}
+
+/// A message as copies of a stream give it: its subject and what it says of its key.
+pub(super) fn copy(bucket: &Bucket, answer: Message) -> Result<(String, Found)> {
+    let header = |name| answer.headers.as_ref().and_then(|headers| headers.get(name));
+    let revision = header(NATS_SEQUENCE).and_then(|sequence| sequence.as_str().parse().ok());
     let (Some(headers), Some(revision)) = (&answer.headers, revision) else {
         let error = Error::new(ErrorKind::Other, "the server refused to read the key");
         let said = answer.status.map(|status| status.to_string()).into_iter();
         let said: Vec<String> = said.chain(answer.description).collect();
         return Err(error.with("answer", said.join(" ")));
     };
-    Ok(entry(headers, revision, answer.payload))
+    let subject = header(NATS_SUBJECT).map(|subject| subject.as_str().to_owned());
+    let stored =
+        header(NATS_TIME_STAMP).and_then(|time| humantime::parse_rfc3339(time.as_str()).ok());
+    let what = what(bucket, headers, revision, stored, answer.payload);
+    Ok((subject.unwrap_or_default(), found(what, revision)))
 }
 
-/// A stored message.
-pub(super) fn stored(raw: RawMessage) -> Result<Found> {
+/// A message as the stream's leader gives it.
+pub(super) fn stored(bucket: &Bucket, raw: RawMessage) -> Result<Found> {
     let message = StreamMessage::try_from(raw).map_err(|error| {
         Error::new(ErrorKind::Decode, "the stored message cannot be read").with_source(error)
     })?;
-    Ok(entry(&message.headers, message.sequence, message.payload))
+    let StreamMessage { sequence, headers, payload, time, .. } = message;
+    Ok(found(what(bucket, &headers, sequence, Some(time.into()), payload), sequence))
 }
 
-/// A value, or nothing for what deletes, purges and expiries leave.
-fn entry(headers: &HeaderMap, revision: u64, payload: Bytes) -> Found {
-    let operation = headers.get(KV_OPERATION).map(|operation| operation.as_str());
-    if matches!(operation, Some(DELETED | PURGED)) || headers.get(NATS_MARKER_REASON).is_some() {
-        return Found::Nothing { revision };
+/// What a message did to its key, stored at this moment of the server's clock. Times in an entry
+/// are local ones.
+pub(super) fn what(
+    bucket: &Bucket,
+    headers: &HeaderMap,
+    revision: u64,
+    stored: Option<SystemTime>,
+    payload: Bytes,
+) -> What {
+    if headers.is_empty() {
+        return What::Put(entry(bucket, headers, revision, stored, payload));
     }
+    let text = |name: &str| headers.get(name).map(|value| value.as_str());
+    match (text(KV_OPERATION), text(NATS_MARKER_REASON.as_ref())) {
+        (Some(DELETED), _) => What::Deleted,
+        (Some(PURGED), _) | (_, Some("Purge")) => What::Purged,
+        (_, Some("MaxAge")) => What::Expired,
+        (_, Some(_)) => What::Deleted,
+        (_, None) => What::Put(entry(bucket, headers, revision, stored, payload)),
+    }
+}
+
+fn entry(
+    bucket: &Bucket,
+    headers: &HeaderMap,
+    revision: u64,
+    stored: Option<SystemTime>,
+    payload: Bytes,
+) -> Entry {
     let value = Value::new(payload);
     let value = match headers.get(CONTENT_TYPE) {
         Some(content_type) => value.with_content_type(content_type.as_str()),
         None => value,
     };
-    Found::Value(Entry::new(value, revision))
+    let local = |at: SystemTime| bucket.clock.local(at);
+    let ttl = headers.get(NATS_MESSAGE_TTL).map(|ttl| ttl.as_str());
+    let own = match headers.get(EXPIRES).and_then(|at| at.as_str().parse().ok()) {
+        Some(millis) => UNIX_EPOCH.checked_add(Duration::from_millis(millis)),
+        None => ttl.and_then(seconds).and_then(|ttl| stored?.checked_add(ttl)),
+    };
+    let max_age = bucket.max_age.filter(|_| ttl != Some(NEVER));
+    let of_bucket = max_age.and_then(|age| stored?.checked_add(age));
+    Entry::new(value, revision)
+        .with_created(stored.and_then(local))
+        .with_expiry(own.and_then(local), of_bucket.and_then(local))
+}
+
+/// A lifetime as the server takes it: `5`, `5s`, `1m30s`, in whole seconds.
+fn seconds(ttl: &str) -> Option<Duration> {
+    let seconds = match ttl.parse() {
+        Ok(seconds) => seconds,
+        Err(_) => humantime::parse_duration(ttl).ok()?.as_secs(),
+    };
+    Some(Duration::from_secs(seconds))
+}
+
+/// What a reader finds: a value that has ended is none, also while the server still has it.
+fn found(what: What, revision: u64) -> Found {
+    match what {
+        What::Put(entry) if !has_ended(&entry) => Found::Value(entry),
+        _ => Found::Nothing { revision },
+    }
+}
+
+/// Whether a value's lifetime is over.
+pub(super) fn has_ended(entry: &Entry) -> bool {
+    entry.ends.is_some_and(|ends| ends <= SystemTime::now())
 }
 
 /// The revision in a stream's acknowledgement.
@@ -80,5 +156,72 @@ pub(super) fn acknowledged(payload: &[u8], bucket: &Bucket) -> Result<u64> {
             "the answer to a write is no acknowledgement of a stream: something else answers on \
              the subjects of the bucket",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::KeyCodec;
+    use crate::kv::nats::clock::Clock;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, *value);
+        }
+        headers
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn stored() -> SystemTime {
+        UNIX_EPOCH + 1_700_000_000 * SECOND
+    }
+
+    /// When a value with these headers ends, by itself and after all, in a bucket of this lifetime.
+    fn ends(max_age: Option<Duration>, pairs: &[(&str, &str)]) -> [Option<SystemTime>; 2] {
+        // The server's clock is ten seconds ahead.
+        let clock = Clock::read(stored() - 10 * SECOND, stored(), stored() - 10 * SECOND);
+        let bucket = Bucket { max_age, clock, ..Bucket::named("b", KeyCodec::Raw) };
+        match what(&bucket, &headers(pairs), 7, Some(stored()), Bytes::new()) {
+            What::Put(entry) => {
+                assert_eq!(entry.created, Some(stored() - 10 * SECOND));
+                [entry.expires, entry.ends].map(|at| at.map(|at| at + 10 * SECOND))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lifetimes_are_read_by_the_servers_clock() {
+        let at = |seconds| Some(stored() + seconds * SECOND);
+        assert_eq!(ends(None, &[]), [None, None]);
+        for ttl in ["90", "90s", "1m30s", "1m30.9s"] {
+            assert_eq!(ends(None, &[("Nats-TTL", ttl)]), [at(90), at(90)], "{ttl}");
+        }
+        let hour = Some(3600 * SECOND);
+        assert_eq!(ends(hour, &[]), [None, at(3600)]);
+        assert_eq!(ends(hour, &[("Nats-TTL", "90")]), [at(90), at(90)]);
+        assert_eq!(ends(hour, &[("Nats-TTL", "7200")]), [at(7200), at(3600)]);
+        assert_eq!(ends(hour, &[("Nats-TTL", "never")]), [None, None]);
+        let exact = [(EXPIRES, "1700000001500"), ("Nats-TTL", "2")];
+        assert_eq!(ends(None, &exact)[0], Some(stored() + SECOND * 3 / 2));
+        for nonsense in ["", "x", "-1", "99999999999999999999"] {
+            assert_eq!(ends(None, &[("Nats-TTL", nonsense)]), [None, None], "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn markers_are_told_apart() {
+        let bucket = Bucket::named("b", KeyCodec::Raw);
+        let told =
+            |name, text| what(&bucket, &headers(&[(name, text)]), 1, Some(stored()), Bytes::new());
+        assert_eq!(told("KV-Operation", "DEL"), What::Deleted);
+        assert_eq!(told("KV-Operation", "PURGE"), What::Purged);
+        assert_eq!(told("Nats-Marker-Reason", "MaxAge"), What::Expired);
+        assert_eq!(told("Nats-Marker-Reason", "Purge"), What::Purged);
+        assert_eq!(told("Nats-Marker-Reason", "Remove"), What::Deleted);
+        assert!(matches!(told("Content-Type", "text/plain"), What::Put(_)));
     }
 }
