@@ -183,7 +183,8 @@ mod tests {
     fn ends(max_age: Option<Duration>, pairs: &[(&str, &str)]) -> [Option<SystemTime>; 2] {
         // The server's clock is ten seconds ahead.
         let clock = Clock::read(stored() - 10 * SECOND, stored(), stored() - 10 * SECOND);
-        let bucket = Bucket { max_age, clock, ..Bucket::named("b", KeyCodec::Raw) };
+        let mut bucket = Bucket::named("b", KeyCodec::Raw);
+        (bucket.max_age, bucket.clock) = (max_age, clock);
         match what(&bucket, &headers(pairs), 7, Some(stored()), Bytes::new()) {
             What::Put(entry) => {
                 assert_eq!(entry.created, Some(stored() - 10 * SECOND));
