@@ -36,6 +36,7 @@ mod glob;
 mod key;
 mod memory;
 pub(crate) mod nats;
+mod near;
 mod retry;
 mod slot;
 mod status;
@@ -58,12 +59,14 @@ pub use facade::{
 pub use glob::Glob;
 pub use key::{Key, KeyCodec, MAX_KEY_LEN};
 pub use memory::MemoryDriver;
+pub use near::{NearCacheConfig, NearCacheStats};
 pub use status::{BucketStatus, Difference};
 
 use crate::error::Result;
 use crate::registry::not_registered;
 use crate::serializer::Serializer;
 use crate::settings::Settings;
+use near::Near;
 use store::Store;
 
 /// A handle on one bucket of a key-value store. Cheap to clone.
@@ -86,6 +89,8 @@ struct Scope {
     key_prefix: Option<Arc<str>>,
     serializer: Option<Serializer>,
     timeout: Option<Duration>,
+    /// The near cache of this very bucket.
+    near: Option<Arc<Near>>,
 }
 
 impl Kv {
@@ -137,7 +142,10 @@ impl Kv {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput).
     #[must_use]
     pub fn bucket(&self, name: impl AsRef<str>) -> Self {
-        self.clone().edit(|scope| scope.bucket = Some(name.as_ref().into()))
+        self.clone().edit(|scope| {
+            scope.bucket = Some(name.as_ref().into());
+            scope.near = None;
+        })
     }
 
     /// Puts every key under `prefix`, in place of the handle's earlier one; the empty prefix takes
@@ -152,7 +160,10 @@ impl Kv {
     /// Puts `prefix` before every bucket's name, as it is (letters, digits, `_` and `-`).
     #[must_use]
     pub fn with_bucket_prefix(self, prefix: impl AsRef<str>) -> Self {
-        self.edit(|scope| scope.bucket_prefix = Some(prefix.as_ref().into()))
+        self.edit(|scope| {
+            scope.bucket_prefix = Some(prefix.as_ref().into());
+            scope.near = None;
+        })
     }
 
     /// Encodes values with `serializer`.
@@ -185,12 +196,14 @@ impl Scope {
     /// What this one says, and what `base` says where it leaves it open.
     fn over(&self, base: &Scope) -> Scope {
         let own = self.clone();
+        let same_bucket = own.bucket.is_none() && own.bucket_prefix.is_none();
         Scope {
             bucket: own.bucket.or_else(|| base.bucket.clone()),
             bucket_prefix: own.bucket_prefix.or_else(|| base.bucket_prefix.clone()),
             key_prefix: own.key_prefix.or_else(|| base.key_prefix.clone()),
             serializer: own.serializer.or_else(|| base.serializer.clone()),
             timeout: own.timeout.or(base.timeout),
+            near: own.near.or_else(|| base.near.clone().filter(|_| same_bucket)),
         }
     }
 }
@@ -211,6 +224,7 @@ impl fmt::Debug for Kv {
             .field("key_prefix", &scope.key_prefix)
             .field("serializer", &scope.serializer)
             .field("timeout", &scope.timeout)
+            .field("near_cache", &scope.near.is_some())
             .finish()
     }
 }

@@ -136,7 +136,8 @@ impl Slot {
 
     pub(super) async fn read(&self, consistency: Consistency, deadline: Instant) -> Result<Found> {
         let Target { store, bucket, .. } = &self.target;
-        let read = store.read(bucket, self.key(), consistency, deadline).await;
+        let near = self.target.scope.near.as_deref();
+        let read = store.read(near, bucket, self.key(), consistency, deadline).await;
         read.map_err(|error| self.explain(error))
     }
 
