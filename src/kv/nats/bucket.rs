@@ -14,11 +14,11 @@ use crate::kv::{Key, KeyCodec};
 pub(super) struct Bucket {
     pub(super) stream: String,
     /// `$KV.<bucket>.`, as messages are stored.
-    subjects: String,
+    pub(super) subjects: String,
     /// The same with the API prefix of a domain in front, as messages are sent.
-    write_subjects: String,
+    pub(super) write_subjects: String,
     /// Where copies answer reads of a subject.
-    read_subjects: String,
+    pub(super) read_subjects: String,
     pub(super) codec: KeyCodec,
     /// Any copy answers reads, not only the leader.
     pub(super) direct: bool,
