@@ -156,6 +156,19 @@ impl Error {
         self
     }
 
+    /// The same error for another caller that it is about; the cause as its text.
+    pub(crate) fn again(&self) -> Self {
+        let inner = &self.0;
+        Error(Box::new(Inner {
+            kind: inner.kind,
+            operation: inner.operation,
+            message: inner.message.clone(),
+            context: inner.context.clone(),
+            no_responders: inner.no_responders,
+            source: inner.source.as_ref().map(|source| source.to_string().into()),
+        }))
+    }
+
     /// What happened.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

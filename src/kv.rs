@@ -29,6 +29,7 @@
 //! values. Reads of a bucket that does not exist are misses and create nothing; writes create it.
 
 mod calls;
+mod combine;
 mod config;
 pub mod driver;
 mod facade;
@@ -46,15 +47,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use calls::{Entry, Provisioned, Read, Replace, Set};
+pub use calls::{Entry, Increment, Provisioned, Read, Replace, Set};
 pub use config::{BucketConfig, Storage};
 pub use driver::{Capabilities, Driver};
 pub(crate) use facade::register;
 pub use facade::{
-    add_driver, bind_bucket, bucket, buckets, create, create_bucket, default_driver, delete,
-    delete_bucket, delete_if_revision, driver, drivers, entry, entry_raw, exists, expire, get,
-    get_or, get_or_create_bucket, get_raw, get_raw_with_expiration, get_with_expiration, persist,
-    purge, replace, set, set_default_driver, set_raw, take, touch, update,
+    add_driver, bind_bucket, bucket, buckets, create, create_bucket, decrement, default_driver,
+    delete, delete_bucket, delete_if_revision, driver, drivers, entry, entry_raw, exists, expire,
+    get, get_or, get_or_create_bucket, get_raw, get_raw_with_expiration, get_with_expiration,
+    increment, persist, purge, replace, set, set_default_driver, set_raw, take, touch, update,
 };
 pub use glob::Glob;
 pub use key::{Key, KeyCodec, MAX_KEY_LEN};

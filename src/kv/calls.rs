@@ -2,9 +2,11 @@
 
 mod bucket;
 mod change;
+mod counter;
 mod read;
 mod write;
 
 pub use bucket::Provisioned;
+pub use counter::Increment;
 pub use read::{Entry, Read};
 pub use write::{Replace, Set};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{BucketConfig, Entry, Kv, Provisioned, Read, Replace, Set};
+use super::{BucketConfig, Entry, Increment, Kv, Provisioned, Read, Replace, Set};
 use crate::call::{Call, Task};
 use crate::error::Result;
 use crate::registry::{Local, Registry};
@@ -125,6 +125,16 @@ pub fn update<T: Serialize + DeserializeOwned + Send + 'static>(
     change: impl FnMut(Option<T>) -> Option<T> + Send + 'static,
 ) -> Call<Task<Result<Option<T>>>> {
     Kv::unbound().update(key, change)
+}
+
+/// [`Kv::increment`] on the default driver.
+pub fn increment(key: impl Into<String>, by: i64) -> Call<Increment> {
+    Kv::unbound().increment(key, by)
+}
+
+/// [`Kv::decrement`] on the default driver.
+pub fn decrement(key: impl Into<String>, by: i64) -> Call<Increment> {
+    Kv::unbound().decrement(key, by)
 }
 
 /// [`Kv::expire`] on the default driver.

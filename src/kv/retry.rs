@@ -19,6 +19,11 @@ impl Retry {
         Retry { longest: Duration::from_millis(1), deadline }
     }
 
+    /// Goes on until `deadline`.
+    pub(super) fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
     /// Waits before the next try; `false`, at once, when the deadline would come first.
     pub(super) async fn pause(&mut self) -> bool {
         let pause = rand::rng().random_range(Duration::ZERO..=self.longest);

@@ -93,6 +93,14 @@ impl fmt::Debug for Target {
     }
 }
 
+/// A key's place in a store, to tell keys apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    bucket: Arc<str>,
+    prefix: Option<Arc<str>>,
+    key: String,
+}
+
 /// A key in a bucket.
 #[derive(Debug, Clone)]
 pub(super) struct Slot {
@@ -124,6 +132,12 @@ impl Slot {
 
     pub(super) fn key(&self) -> Key<'_> {
         self.target.key(&self.key)
+    }
+
+    pub(super) fn place(&self) -> Place {
+        let Target { scope, bucket, .. } = &self.target;
+        let prefix = scope.key_prefix.clone().filter(|prefix| !prefix.is_empty());
+        Place { bucket: bucket.clone(), prefix, key: self.key.clone() }
     }
 
     pub(super) fn explain(&self, error: Error) -> Error {

@@ -6,6 +6,7 @@ use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
 use super::Key;
+use super::combine::Combiner;
 use super::driver::{Consistency, Driver, Found, Write};
 use super::near::{Near, Nears};
 use crate::error::Result;
@@ -17,11 +18,17 @@ const LOADS: usize = 256;
 pub(crate) struct Store {
     pub(super) driver: Arc<dyn Driver>,
     pub(super) nears: Nears,
+    /// The increments under way.
+    pub(super) combiner: Combiner,
 }
 
 impl Store {
     pub(super) fn new(driver: impl Driver) -> Arc<Self> {
-        Arc::new(Store { driver: Arc::new(driver), nears: Nears::default() })
+        Arc::new(Store {
+            driver: Arc::new(driver),
+            nears: Nears::default(),
+            combiner: Combiner::default(),
+        })
     }
 
     /// Reads a key, from the memory of the handle's near cache where that will do.
