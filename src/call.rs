@@ -72,6 +72,11 @@ impl<O: Operation> Call<O> {
         self
     }
 
+    /// The operation, unless it has started, and the call's own time limit, to run it another way.
+    pub(crate) fn into_parts(self) -> (Option<O>, Option<Duration>) {
+        (self.operation, self.timeout)
+    }
+
     /// Bounds the whole call. Default: the handle's limit, which is `NATS.REQUEST_TIMEOUT` (10 s).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

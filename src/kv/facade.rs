@@ -7,7 +7,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+<<<<<<< HEAD
 use super::{BucketConfig, Entry, Increment, Kv, Provisioned, Read, Replace, Set};
+=======
+use super::{BucketConfig, Entry, Event, Keys, Kv, Provisioned, Read, Replace, Set, Watch};
+>>>>>>> edfa38e (Key-value: keys, glob keys, item count, watch and history over drivers)
 use crate::call::{Call, Task};
 use crate::error::Result;
 use crate::registry::{Local, Registry};
@@ -150,6 +154,36 @@ pub fn touch(key: impl Into<String>, ttl: Duration) -> Call<Task<Result<bool>>> 
 /// [`Kv::persist`] on the default driver.
 pub fn persist(key: impl Into<String>) -> Call<Task<Result<bool>>> {
     Kv::unbound().persist(key)
+}
+
+/// [`Kv::keys`] on the default driver.
+pub fn keys() -> Call<Keys> {
+    Kv::unbound().keys()
+}
+
+/// [`Kv::keys_matching`] on the default driver.
+pub fn keys_matching(glob: impl Into<String>) -> Call<Keys> {
+    Kv::unbound().keys_matching(glob)
+}
+
+/// [`Kv::item_count`] on the default driver.
+pub fn item_count() -> Call<Task<Result<u64>>> {
+    Kv::unbound().item_count()
+}
+
+/// [`Kv::watch`] on the default driver.
+pub fn watch(glob: impl Into<String>) -> Call<Watch> {
+    Kv::unbound().watch(glob)
+}
+
+/// [`Kv::watch_all`] on the default driver.
+pub fn watch_all() -> Call<Watch> {
+    Kv::unbound().watch_all()
+}
+
+/// [`Kv::history`] on the default driver.
+pub fn history(key: impl Into<String>) -> Call<Task<Result<Vec<Event>>>> {
+    Kv::unbound().history(key)
 }
 
 /// [`Kv::bind_bucket`] on the default driver.
