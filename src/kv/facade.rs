@@ -7,11 +7,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-<<<<<<< HEAD
-use super::{BucketConfig, Entry, Increment, Kv, Provisioned, Read, Replace, Set};
-=======
-use super::{BucketConfig, Entry, Event, Keys, Kv, Provisioned, Read, Replace, Set, Watch};
->>>>>>> edfa38e (Key-value: keys, glob keys, item count, watch and history over drivers)
+use super::{
+    BucketConfig, Entry, Event, Increment, Keys, Kv, Provisioned, Read, Replace, Set, Watch,
+};
 use crate::call::{Call, Task};
 use crate::error::Result;
 use crate::registry::{Local, Registry};
