@@ -48,18 +48,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use calls::{
-    Entry, Event, Increment, KeyStream, Keys, Provisioned, Read, Record, Replace, Set, Watch,
-    Watcher,
+    Entry, Event, GetAll, Increment, KeyStream, Keys, Many, Pairs, Provisioned, Read, ReadMany,
+    Record, Replace, Set, SetMany, Watch, Watcher,
 };
 pub use config::{BucketConfig, Storage};
 pub use driver::{Capabilities, Driver};
 pub(crate) use facade::register;
 pub use facade::{
     add_driver, bind_bucket, bucket, buckets, create, create_bucket, decrement, default_driver,
-    delete, delete_bucket, delete_if_revision, driver, drivers, entry, entry_raw, exists, expire,
-    get, get_or, get_or_create_bucket, get_raw, get_raw_with_expiration, get_with_expiration,
-    history, increment, item_count, keys, keys_matching, persist, purge, replace, set,
-    set_default_driver, set_raw, take, touch, update, watch, watch_all,
+    delete, delete_bucket, delete_if_revision, delete_many, delete_matching, driver, drivers,
+    entry, entry_raw, exists, expire, flush, get, get_all, get_all_matching, get_many,
+    get_many_raw, get_or, get_or_create_bucket, get_raw, get_raw_with_expiration,
+    get_with_expiration, history, increment, item_count, keys, keys_matching, persist, purge,
+    replace, set, set_default_driver, set_many, set_raw, take, touch, update, watch, watch_all,
 };
 pub use glob::Glob;
 pub use key::{Key, KeyCodec, MAX_KEY_LEN};

@@ -1,5 +1,7 @@
 //! The calls of a handle, each what it does once awaited.
 
+mod all;
+mod batch;
 mod bucket;
 mod change;
 mod counter;
@@ -8,6 +10,8 @@ mod read;
 mod watch;
 mod write;
 
+pub use all::{GetAll, Pairs};
+pub use batch::{Many, ReadMany, SetMany};
 pub use bucket::Provisioned;
 pub use counter::Increment;
 pub use list::{KeyStream, Keys};

@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    BucketConfig, Entry, Event, Increment, Keys, Kv, Provisioned, Read, Replace, Set, Watch,
+    BucketConfig, Entry, Event, GetAll, Increment, Keys, Kv, Many, Provisioned, Read, ReadMany,
+    Replace, Set, SetMany, Watch,
 };
 use crate::call::{Call, Task};
 use crate::error::Result;
@@ -127,6 +128,54 @@ pub fn update<T: Serialize + DeserializeOwned + Send + 'static>(
     change: impl FnMut(Option<T>) -> Option<T> + Send + 'static,
 ) -> Call<Task<Result<Option<T>>>> {
     Kv::unbound().update(key, change)
+}
+
+/// [`Kv::get_many`] on the default driver.
+pub fn get_many<T: DeserializeOwned + Send + 'static>(
+    keys: impl IntoIterator<Item = impl Into<String>>,
+) -> Call<ReadMany<T>> {
+    Kv::unbound().get_many(keys)
+}
+
+/// [`Kv::get_many_raw`] on the default driver.
+pub fn get_many_raw(keys: impl IntoIterator<Item = impl Into<String>>) -> Call<ReadMany<Bytes>> {
+    Kv::unbound().get_many_raw(keys)
+}
+
+/// [`Kv::set_many`] on the default driver.
+pub fn set_many<'v, K: Into<String>, T: Serialize + ?Sized + 'v>(
+    values: impl IntoIterator<Item = (K, &'v T)>,
+) -> Call<SetMany> {
+    Kv::unbound().set_many(values)
+}
+
+/// [`Kv::delete_many`] on the default driver.
+pub fn delete_many(
+    keys: impl IntoIterator<Item = impl Into<String>>,
+) -> Call<Task<Result<Many<()>>>> {
+    Kv::unbound().delete_many(keys)
+}
+
+/// [`Kv::get_all`] on the default driver.
+pub fn get_all<T: DeserializeOwned + Send + 'static>() -> Call<GetAll<T>> {
+    Kv::unbound().get_all()
+}
+
+/// [`Kv::get_all_matching`] on the default driver.
+pub fn get_all_matching<T: DeserializeOwned + Send + 'static>(
+    glob: impl Into<String>,
+) -> Call<GetAll<T>> {
+    Kv::unbound().get_all_matching(glob)
+}
+
+/// [`Kv::delete_matching`] on the default driver.
+pub fn delete_matching(glob: impl Into<String>) -> Call<Task<Result<u64>>> {
+    Kv::unbound().delete_matching(glob)
+}
+
+/// [`Kv::flush`] on the default driver.
+pub fn flush() -> Call<Task<Result<u64>>> {
+    Kv::unbound().flush()
 }
 
 /// [`Kv::increment`] on the default driver.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::{self, BoxFuture};
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use tokio::time::Instant;
 
 use crate::call::{Call, Operation, Task};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +36,14 @@ impl Keys {
         self,
         timeout: Option<Duration>,
     ) -> Result<BoxStream<'static, Result<String>>> {
+        self.open_in(timeout).await.map(|(_, _, keys)| keys)
+    }
+
+    /// As [`open`](Self::open), with what belongs to the call: where it goes, and until when.
+    pub(in crate::kv) async fn open_in(
+        self,
+        timeout: Option<Duration>,
+    ) -> Result<(Target, Instant, BoxStream<'static, Result<String>>)> {
         let (target, glob) = self.what?;
         let filter = Filter { prefix: target.prefix(), glob: glob.as_ref() };
         let deadline = target.deadline(timeout);
@@ -42,8 +51,11 @@ impl Keys {
         let listed = listed.map_err(|error| target.explain(error))?;
         let keys = listed
             .try_filter(move |key| future::ready(glob.as_ref().is_none_or(|g| g.matches(key))))
-            .map_err(move |error| target.explain(error));
-        Ok(keys.boxed())
+            .map_err({
+                let target = target.clone();
+                move |error| target.explain(error)
+            });
+        Ok((target, deadline, keys.boxed()))
     }
 }
 
@@ -67,11 +79,16 @@ impl Call<Keys> {
         let opened = async move {
             match keys {
                 Some(keys) => keys.open(timeout).await,
-                None => Err(Error::new(ErrorKind::InvalidInput, "the call has started already")),
+                None => Err(already_started()),
             }
         };
         KeyStream(stream::once(opened.boxed()).try_flatten().boxed())
     }
+}
+
+/// A call that was polled is no stream any more.
+pub(super) fn already_started() -> Error {
+    Error::new(ErrorKind::InvalidInput, "the call has started already")
 }
 
 /// Keys one by one, each once, in no order: [`Call::stream`].
