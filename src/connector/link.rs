@@ -19,7 +19,7 @@ use super::dial::{self, Shared};
 use super::health::Health;
 use super::leave::Sources;
 use super::reconnect::Reconnect;
-use super::requests::{Pending, Requests};
+use super::requests::{Answers, Pending, Requests};
 use super::status::{Denied, State, Status};
 use super::tls;
 use crate::deadline::{Deadline, after, within};
@@ -273,6 +273,53 @@ impl Link {
         let (pending, reply) = self.shared.requests.register(subject.clone());
         let message = OutboundMessage { subject, reply: Some(reply), payload, headers };
         self.exchange(pending, message, deadline).await
+    }
+
+    /// As [`request`](Self::request), for what may change something. Every other error than
+    /// `Timeout` means that nobody took the message: it was not sent, nobody serves its subject, or
+    /// it is not permitted.
+    pub(crate) async fn request_change(
+        &self,
+        subject: Subject,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Message> {
+        self.shared.requests.may_have_answers()?;
+        let (mut pending, reply) = self.shared.requests.register(subject.clone());
+        let message = OutboundMessage { subject, reply: Some(reply), payload, headers };
+        let subject = message.subject.clone();
+        self.publish(message, deadline).await?;
+        let lost = match within(deadline, pending.answer()).await {
+            Ok(Err(error)) if error.is_closed() => error,
+            Ok(answer) => return answer,
+            Err(_) => match self.no_answer() {
+                error if error.is_timeout() => return Err(error.with("subject", subject.as_str())),
+                error => error,
+            },
+        };
+        Err(Error::new(
+            ErrorKind::Timeout,
+            "the connection was lost while waiting for the answer; the call may have had its effect",
+        )
+        .with("subject", subject.as_str())
+        .with_source(lost))
+    }
+
+    /// Sends a request that several messages answer. It is for its caller to know the last one, and
+    /// whether there is a gap: what arrives while the connection is lost, or too much of it, does
+    /// not come.
+    pub(crate) async fn request_many(
+        &self,
+        subject: Subject,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Answers<'_>> {
+        self.shared.requests.may_have_answers()?;
+        let (answers, reply) = self.shared.requests.register_many(subject.clone());
+        let message = OutboundMessage { subject, reply: Some(reply), payload, headers: None };
+        self.publish(message, deadline).await?;
+        Ok(answers)
     }
 
     async fn exchange(

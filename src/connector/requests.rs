@@ -3,11 +3,12 @@
 //! an entry until an answer comes.)
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_nats::{Message, StatusCode, Subject};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -24,7 +25,24 @@ pub(crate) struct Requests {
 #[derive(Debug)]
 struct Waiter {
     subject: Subject,
-    answer: oneshot::Sender<Result<Message>>,
+    answer: Answer,
+}
+
+/// Where answers go: to a request that has one, or to one that has many.
+#[derive(Debug)]
+enum Answer {
+    One(oneshot::Sender<Result<Message>>),
+    Many(mpsc::UnboundedSender<Result<Message>>),
+}
+
+impl Answer {
+    /// The caller may have given up in this moment.
+    fn send(self, answer: Result<Message>) {
+        match self {
+            Answer::One(sender) => drop(sender.send(answer)),
+            Answer::Many(sender) => drop(sender.send(answer)),
+        }
+    }
 }
 
 /// One request's place in the map; dropping it gives the place up.
@@ -35,6 +53,14 @@ pub(crate) struct Pending<'a> {
     answer: oneshot::Receiver<Result<Message>>,
     /// The place is given up already.
     answered: bool,
+}
+
+/// The place of a request that has many answers; dropping it gives the place up.
+#[derive(Debug)]
+pub(crate) struct Answers<'a> {
+    requests: &'a Requests,
+    token: u64,
+    answers: mpsc::UnboundedReceiver<Result<Message>>,
 }
 
 impl Requests {
@@ -65,6 +91,14 @@ impl Requests {
         (self.wait(token, subject), self.reply(token))
     }
 
+    /// Makes room for the answers to a request to `subject`.
+    pub(crate) fn register_many(&self, subject: Subject) -> (Answers<'_>, Subject) {
+        let token = self.next_token();
+        let (sender, answers) = mpsc::unbounded_channel();
+        self.lock().insert(token, Waiter { subject, answer: Answer::Many(sender) });
+        (Answers { requests: self, token, answers }, self.reply(token))
+    }
+
     /// Makes room for a message of this connection to itself; gives the subject to send it to.
     pub(crate) fn register_echo(&self) -> (Pending<'_>, Subject) {
         let token = self.next_token();
@@ -82,22 +116,29 @@ impl Requests {
 
     fn wait(&self, token: u64, subject: Subject) -> Pending<'_> {
         let (sender, answer) = oneshot::channel();
-        self.lock().insert(token, Waiter { subject, answer: sender });
+        self.lock().insert(token, Waiter { subject, answer: Answer::One(sender) });
         Pending { requests: self, token, answer, answered: false }
     }
 
     /// Hands an answer to the request that waits for it; a late one is dropped.
     pub(crate) fn answer(&self, message: Message) {
         let token = message.subject.rsplit('.').next().and_then(|token| token.parse().ok());
-        let waiter = token.and_then(|token: u64| self.take(token));
-        if let Some(waiter) = waiter {
-            let answer = match message.status {
-                Some(StatusCode::NO_RESPONDERS) => Err(no_responders(&waiter.subject)),
-                _ => Ok(message),
-            };
+        let Some(token) = token else { return };
+        let mut waiting = self.lock();
+        let Entry::Occupied(waiter) = waiting.entry(token) else { return };
+        let answer = match message.status {
+            Some(StatusCode::NO_RESPONDERS) => Err(no_responders(&waiter.get().subject)),
+            _ => Ok(message),
+        };
+        if let Answer::Many(sender) = &waiter.get().answer {
             // The caller may have given up in this moment.
-            let _ = waiter.answer.send(answer);
+            let _ = sender.send(answer);
+            return;
         }
+        let waiter = waiter.remove();
+        shrink(&mut waiting);
+        drop(waiting);
+        waiter.answer.send(answer);
     }
 
     /// Ends the waiting requests to `subject` (all, without one) with an error; whether there were
@@ -111,7 +152,7 @@ impl Requests {
             .collect();
         for token in &tokens {
             if let Some(waiter) = waiting.remove(token) {
-                let _ = waiter.answer.send(Err(error(&waiter.subject)));
+                waiter.answer.send(Err(error(&waiter.subject)));
             }
         }
         !tokens.is_empty()
@@ -150,18 +191,21 @@ impl Requests {
     }
 
     /// Takes a request out of the map.
-    fn take(&self, token: u64) -> Option<Waiter> {
+    fn forget(&self, token: u64) {
         let mut waiting = self.lock();
-        let waiter = waiting.remove(&token);
-        // A burst of requests must not keep its memory for ever.
-        if waiting.is_empty() && waiting.capacity() > 1024 {
-            waiting.shrink_to(64);
-        }
-        waiter
+        waiting.remove(&token);
+        shrink(&mut waiting);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waiter>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A burst of requests must not keep its memory for ever.
+fn shrink(waiting: &mut HashMap<u64, Waiter>) {
+    if waiting.is_empty() && waiting.capacity() > 1024 {
+        waiting.shrink_to(64);
     }
 }
 
@@ -184,8 +228,24 @@ impl Pending<'_> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            self.requests.take(self.token);
+            self.requests.forget(self.token);
         }
+    }
+}
+
+impl Answers<'_> {
+    /// Waits for the next answer.
+    pub(crate) async fn next(&mut self) -> Result<Message> {
+        let answer = self.answers.recv().await;
+        answer.unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::Closed, "the connection was closed while waiting"))
+        })
+    }
+}
+
+impl Drop for Answers<'_> {
+    fn drop(&mut self) {
+        self.requests.forget(self.token);
     }
 }
 
@@ -201,6 +261,30 @@ mod tests {
         drop(pending);
         assert_eq!(requests.len(), 0);
         assert!(requests.lock().capacity() <= 1024);
+    }
+
+    #[tokio::test]
+    async fn many_answers_come_in_order_until_the_place_is_given_up() {
+        let requests = Requests::new("_INBOX");
+        let (mut answers, reply) = requests.register_many("a".into());
+        let message = |payload: &'static str, status| Message {
+            subject: reply.clone(),
+            reply: None,
+            payload: payload.into(),
+            headers: None,
+            status,
+            description: None,
+            length: 0,
+        };
+        requests.answer(message("1", None));
+        requests.answer(message("2", None));
+        requests.answer(message("", Some(StatusCode::NO_RESPONDERS)));
+        assert_eq!(answers.next().await.unwrap().payload, "1");
+        assert_eq!(answers.next().await.unwrap().payload, "2");
+        assert!(answers.next().await.unwrap_err().is_no_responders());
+        drop(answers);
+        requests.answer(message("late", None));
+        assert_eq!(requests.len(), 0);
     }
 
     #[tokio::test]

@@ -15,13 +15,11 @@ mod buckets;
 mod clock;
 mod config;
 mod message;
+mod write;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_TTL};
-use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -29,18 +27,11 @@ use tokio::time::Instant;
 
 use self::bucket::Bucket;
 use self::buckets::Buckets;
-use super::driver::{
-    Capabilities, Change, Condition, Consistency, Driver, Filter, Found, Signal, Update, Value,
-    Write,
-};
+use super::driver::{Capabilities, Consistency, Driver, Filter, Found, Signal, Update, Write};
 use super::retry::Retry;
 use super::{BucketConfig, BucketStatus, Key};
 use crate::connector::{Feature, Link};
 use crate::error::{Error, ErrorKind, Result};
-use crate::serializer::CONTENT_TYPE;
-
-/// How long the marker of a delete stays: long enough for watchers to see it after a reconnect.
-const DELETE_MARKER_TTL: Duration = Duration::from_secs(60);
 
 /// What the answer to a read has beside the value, at most: its subject, stream, time, JSON.
 const ANSWER_OVERHEAD: usize = 4096;
@@ -50,12 +41,6 @@ const ANSWER_OVERHEAD: usize = 4096;
 pub(crate) struct NatsDriver {
     link: Arc<Link>,
     buckets: Buckets,
-}
-
-/// What a message of a key is.
-enum Content {
-    Value(Value, Option<u64>),
-    DeleteMarker,
 }
 
 impl NatsDriver {
@@ -80,21 +65,6 @@ impl NatsDriver {
             Some(_) => (max_payload / 4 * 3).saturating_sub(ANSWER_OVERHEAD),
             None => max_payload,
         }
-    }
-
-    fn check_size(&self, value: &Value) -> Result<()> {
-        let (size, limit) = (value.bytes.len(), self.max_value_size());
-        if size <= limit {
-            return Ok(());
-        }
-        let max_payload = self.link.client().max_payload();
-        Err(Error::new(
-            ErrorKind::TooLarge,
-            format!(
-                "the value has {size} bytes; the limit is {limit}, which follows from the server's \
-                 max_payload of {max_payload}"
-            ),
-        ))
     }
 
     async fn read(
@@ -135,52 +105,6 @@ impl NatsDriver {
         found.map_or(Ok(Found::NEVER), |raw| message::stored(bucket, raw))
     }
 
-    /// Appends a message to a key and gives its revision. A missing bucket is made for a value
-    /// without a condition; else the result is `None`.
-    async fn append(
-        &self,
-        name: &str,
-        key: Key<'_>,
-        content: &Content,
-        deadline: Instant,
-    ) -> Result<Option<u64>> {
-        let mut retry = Retry::until(deadline);
-        let makes = matches!(content, Content::Value(_, None | Some(0)));
-        loop {
-            let bucket = if makes {
-                let check = || self.check_key(key);
-                Some(self.buckets.open_or_make(name, check, deadline).await?)
-            } else {
-                self.buckets.open(name, deadline).await?
-            };
-            let Some(bucket) = bucket else { return self.check_key(key).map(|()| None) };
-            match self.write_once(&bucket, key, content, deadline).await {
-                Err(error) if is_gone(&error) => {
-                    self.recover(name, &bucket, error, &mut retry).await?;
-                }
-                written => return written.map(Some),
-            }
-        }
-    }
-
-    async fn write_once(
-        &self,
-        bucket: &Bucket,
-        key: Key<'_>,
-        content: &Content,
-        deadline: Instant,
-    ) -> Result<u64> {
-        let subject = bucket.write_subject(key)?.into();
-        let (headers, payload) = match content {
-            Content::Value(value, condition) => {
-                (value_headers(value, *condition), value.bytes.clone())
-            }
-            Content::DeleteMarker => (Some(marker_headers(bucket)), Bytes::new()),
-        };
-        let answer = self.link.request(subject, headers, payload, deadline).await?;
-        message::acknowledged(&answer.payload, bucket)
-    }
-
     /// After an answer that may mean that the bucket is gone: asks for it again at the next try,
     /// after a pause. An error when there is no time for that.
     async fn recover(
@@ -191,6 +115,9 @@ impl NatsDriver {
         retry: &mut Retry,
     ) -> Result<()> {
         if !bucket.known {
+            if api::is_switched_off(&error) {
+                return Err(error);
+            }
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "nobody serves this bucket: it does not exist, or it has no leader now; this user \
@@ -202,25 +129,21 @@ impl NatsDriver {
         if retry.pause().await { Ok(()) } else { Err(unavailable(error)) }
     }
 
-    async fn delete_key(&self, name: &str, key: Key<'_>, deadline: Instant) -> Result<()> {
-        let Some(bucket) = self.buckets.open(name, deadline).await? else {
-            return self.check_key(key);
-        };
-        let leaves_heaps = bucket.known && !bucket.markers_expire;
-        if leaves_heaps
-            && self.read(name, key, Consistency::Latest, deadline).await?.entry().is_none()
-        {
-            return Ok(());
-        }
-        self.append(name, key, &Content::DeleteMarker, deadline).await.map(drop)
-    }
-
     async fn capabilities_of(&self, name: &str, deadline: Instant) -> Result<Capabilities> {
         let server = self.link.capabilities(deadline).await?;
         let bucket = self.buckets.open(name, deadline).await?;
-        let limit = bucket.and_then(|bucket| bucket.max_value_size).unwrap_or(usize::MAX);
-        Ok(Capabilities::basic(limit.min(self.max_value_size()))
+        // What cannot be known of a bucket is tried.
+        let bucket = bucket.filter(|bucket| bucket.known);
+        let can = |feature, has: fn(&Bucket) -> bool| {
+            bucket.as_deref().map_or_else(|| server.supports(feature), has)
+        };
+        let limit = bucket.as_ref().and_then(|bucket| bucket.max_value_size);
+        Ok(Capabilities::basic(limit.unwrap_or(usize::MAX).min(self.max_value_size()))
             .with_compare_and_set(true)
+            .with_ttl(can(Feature::PerKeyTtl, |bucket| bucket.ttl))
+            .with_fencing(server.supports(Feature::Fencing))
+            .with_transactions(can(Feature::Transactions, |bucket| bucket.atomic))
+            .with_watch(true)
             .with_content_type(true)
             .with_history(true)
             .with_compression(server.supports(Feature::StreamCompression)))
@@ -239,29 +162,6 @@ fn unavailable(error: Error) -> Error {
         "the bucket's stream did not take the call until the deadline; does it have a leader?",
     )
     .with_source(error)
-}
-
-fn value_headers(value: &Value, condition: Option<u64>) -> Option<HeaderMap> {
-    if value.content_type.is_none() && condition.is_none() {
-        return None;
-    }
-    let mut headers = HeaderMap::new();
-    if let Some(content_type) = &value.content_type {
-        headers.insert(CONTENT_TYPE, content_type.as_str());
-    }
-    if let Some(revision) = condition {
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(revision));
-    }
-    Some(headers)
-}
-
-fn marker_headers(bucket: &Bucket) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(message::KV_OPERATION, message::DELETED);
-    if bucket.markers_expire {
-        headers.insert(NATS_MESSAGE_TTL, HeaderValue::from(DELETE_MARKER_TTL.as_secs()));
-    }
-    headers
 }
 
 impl Driver for NatsDriver {
@@ -309,21 +209,7 @@ impl Driver for NatsDriver {
         write: Write<'a>,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(async move {
-            let Write { key, change, condition } = write;
-            let Change::Put(value, _) = change else {
-                return self.delete_key(bucket, key, deadline).await.map(|()| 0);
-            };
-            self.check_size(&value)?;
-            let revision = match condition {
-                Condition::Always => None,
-                Condition::Revision(revision) => Some(revision),
-                Condition::Held { .. } => return unsupported().await,
-            };
-            let content = Content::Value(value, revision);
-            let written = self.append(bucket, key, &content, deadline).await?;
-            written.ok_or_else(|| Error::new(ErrorKind::Conflict, "the bucket does not exist"))
-        })
+        Box::pin(self.change(bucket, write, deadline))
     }
 
     fn transaction<'a>(
@@ -362,32 +248,32 @@ impl Driver for NatsDriver {
         unsupported()
     }
 
-    fn buckets<'a>(&'a self, _deadline: Instant) -> BoxFuture<'a, Result<Vec<String>>> {
-        unsupported()
+    fn buckets<'a>(&'a self, deadline: Instant) -> BoxFuture<'a, Result<Vec<String>>> {
+        Box::pin(self.buckets.names(deadline))
     }
 
     fn bucket_status<'a>(
         &'a self,
-        _bucket: &'a str,
-        _deadline: Instant,
+        bucket: &'a str,
+        deadline: Instant,
     ) -> BoxFuture<'a, Result<Option<BucketStatus>>> {
-        unsupported()
+        Box::pin(self.buckets.status(bucket, deadline))
     }
 
     fn make_bucket<'a>(
         &'a self,
-        _config: &'a BucketConfig,
-        _deadline: Instant,
+        config: &'a BucketConfig,
+        deadline: Instant,
     ) -> BoxFuture<'a, Result<bool>> {
-        unsupported()
+        Box::pin(self.buckets.make_missing(config, deadline))
     }
 
     fn delete_bucket<'a>(
         &'a self,
-        _bucket: &'a str,
-        _deadline: Instant,
+        bucket: &'a str,
+        deadline: Instant,
     ) -> BoxFuture<'a, Result<bool>> {
-        unsupported()
+        Box::pin(self.buckets.delete(bucket, deadline))
     }
 
     fn create_bucket<'a>(

@@ -29,13 +29,14 @@ const UPDATE_REFUSED: u64 = 10069;
 const STORE_NOT_MADE: u64 = 10049;
 const TTL_INVALID: u64 = 10165;
 const TTL_DISABLED: u64 = 10166;
+const ATOMIC_DISABLED: u64 = 10174;
 
 /// A stream as the server tells it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Info {
     pub(super) config: Map<String, Value>,
     #[serde(default)]
-    state: State,
+    pub(super) state: State,
     created: Option<String>,
     /// When it answered, by its own clock; servers before 2.10 do not say.
     ts: Option<String>,
@@ -43,10 +44,13 @@ pub(super) struct Info {
     pub(super) clock: Clock,
 }
 
+/// What a stream holds.
 #[derive(Debug, Default, Deserialize)]
-struct State {
-    #[serde(default)]
-    messages: u64,
+#[serde(default)]
+pub(super) struct State {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) last_seq: u64,
 }
 
 impl Info {
@@ -59,10 +63,15 @@ impl Info {
         humantime::parse_rfc3339(self.created.as_deref()?).ok()
     }
 
-    /// How long the stream keeps a message, where it has a limit.
-    pub(super) fn max_age(&self) -> Option<Duration> {
-        let nanos = u64::try_from(self.number("max_age")).ok().filter(|nanos| *nanos > 0)?;
+    /// A duration of the config, where it is not zero.
+    pub(super) fn duration(&self, field: &str) -> Option<Duration> {
+        let nanos = u64::try_from(self.number(field)).ok().filter(|nanos| *nanos > 0)?;
         Some(Duration::from_nanos(nanos))
+    }
+
+    /// A text of the config; where there is none, the empty one.
+    pub(super) fn text(&self, field: &str) -> &str {
+        self.config.get(field).and_then(Value::as_str).unwrap_or_default()
     }
 
     /// A number of the config; where there is none, zero.
@@ -102,6 +111,40 @@ pub(super) async fn update(
     deadline: Instant,
 ) -> Result<Info> {
     told(link, &format!("STREAM.UPDATE.{stream}"), body(&json!(config)), deadline).await
+}
+
+/// Deletes a stream; whether there was one.
+pub(super) async fn delete(link: &Link, stream: &str, deadline: Instant) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Deleted {
+        success: bool,
+    }
+    match call(link, &format!("STREAM.DELETE.{stream}"), Bytes::new(), deadline).await {
+        Ok(Deleted { success }) => Ok(success),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The names of all streams.
+pub(super) async fn names(link: &Link, deadline: Instant) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Page {
+        #[serde(default)]
+        total: usize,
+        streams: Option<Vec<String>>,
+    }
+    let mut names = Vec::new();
+    loop {
+        let request = body(&json!({ "offset": names.len() }));
+        let page: Page = call(link, "STREAM.NAMES", request, deadline).await?;
+        let found = page.streams.unwrap_or_default();
+        let last = found.is_empty();
+        names.extend(found);
+        if last || names.len() >= page.total {
+            return Ok(names);
+        }
+    }
 }
 
 /// A call that is answered with a stream, and what the answer says of the server's clock.
@@ -190,7 +233,7 @@ pub(super) fn error(failure: &ApiError) -> Error {
         // The same refusal has two numbers, depending on the server and on replication.
         WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_CONSTANT => ErrorKind::Conflict,
         MESSAGE_TOO_LARGE | STREAM_FULL => ErrorKind::TooLarge,
-        REPLICAS_NEED_A_CLUSTER | TTL_DISABLED => ErrorKind::Unsupported,
+        REPLICAS_NEED_A_CLUSTER | TTL_DISABLED | ATOMIC_DISABLED => ErrorKind::Unsupported,
         INVALID_CONFIG | UPDATE_REFUSED | TTL_INVALID => ErrorKind::InvalidInput,
         _ if failure.code == 503 => ErrorKind::Unavailable,
         _ => ErrorKind::Other,
@@ -218,5 +261,10 @@ pub(super) fn write_error(failure: &ApiError, bucket: &Bucket) -> Error {
 /// and after a look at the bucket the same call may succeed.
 pub(super) fn is_temporary(error: &Error) -> bool {
     let told = error.context(ERR_CODE).is_some();
-    told && (error.kind() == ErrorKind::Unavailable || has_code(error, TTL_DISABLED))
+    told && (error.kind() == ErrorKind::Unavailable || is_switched_off(error))
+}
+
+/// Whether the bucket lacks an option that the call needs.
+pub(super) fn is_switched_off(error: &Error) -> bool {
+    has_code(error, TTL_DISABLED) || has_code(error, ATOMIC_DISABLED)
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use async_nats::Subject;
+
 use super::api::Info;
 use super::clock::Clock;
 use super::config::kept_codec;
@@ -22,9 +24,14 @@ pub(super) struct Bucket {
     pub(super) codec: KeyCodec,
     /// Any copy answers reads, not only the leader.
     pub(super) direct: bool,
-    /// A delete's marker may be given a lifetime: the server honours it, and no older value of the
-    /// key can come back when it ends.
-    pub(super) markers_expire: bool,
+    /// Single messages may have a lifetime.
+    pub(super) ttl: bool,
+    /// The shortest lifetime that the server leaves as it is.
+    marker_ttl: Duration,
+    /// Earlier values of a key are kept.
+    pub(super) history: bool,
+    /// Several keys can be written together.
+    pub(super) atomic: bool,
     pub(super) max_value_size: Option<usize>,
     /// How long the bucket keeps a value, where it has a limit.
     pub(super) max_age: Option<Duration>,
@@ -42,9 +49,12 @@ impl Bucket {
         Bucket {
             codec: kept_codec(info).unwrap_or(codec),
             direct: info.flag("allow_direct"),
-            markers_expire: info.flag("allow_msg_ttl") && info.number("max_msgs_per_subject") == 1,
+            ttl: info.flag("allow_msg_ttl"),
+            marker_ttl: info.duration("subject_delete_marker_ttl").unwrap_or_default(),
+            history: info.number("max_msgs_per_subject") != 1,
+            atomic: info.flag("allow_atomic"),
             max_value_size: usize::try_from(info.number("max_msg_size")).ok().filter(|n| *n > 0),
-            max_age: info.max_age(),
+            max_age: info.duration("max_age"),
             created: info.created(),
             clock: info.clock,
             known: true,
@@ -72,13 +82,32 @@ impl Bucket {
             read_subjects: String::new(),
             codec,
             direct: true,
-            markers_expire: false,
+            ttl: false,
+            marker_ttl: Duration::ZERO,
+            history: true,
+            atomic: false,
             max_value_size: None,
             max_age: None,
             created: None,
             clock: Clock::default(),
             known: false,
         }
+    }
+
+    /// Whether a delete's marker may have a lifetime: no older value of its key comes back when it
+    /// ends.
+    pub(super) fn markers_expire(&self) -> bool {
+        self.ttl && !self.history
+    }
+
+    /// Whether the server makes a lifetime longer than it is.
+    pub(super) fn raises(&self, ttl: Duration) -> bool {
+        self.history && ttl < self.marker_ttl
+    }
+
+    /// Where copies answer reads of many subjects.
+    pub(super) fn read_many_subject(&self, link: &Link) -> Subject {
+        link.js_subject(&format!("DIRECT.GET.{}", self.stream))
     }
 
     /// The subject that `key` is stored under.
@@ -105,7 +134,10 @@ impl Bucket {
     }
 }
 
-/// The stream that holds a bucket (ADR-8).
+/// What the names of buckets' streams begin with (ADR-8).
+pub(super) const STREAM_PREFIX: &str = "KV_";
+
+/// The stream that holds a bucket.
 pub(super) fn stream_name(bucket: &str) -> String {
-    format!("KV_{bucket}")
+    format!("{STREAM_PREFIX}{bucket}")
 }

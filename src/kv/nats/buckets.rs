@@ -8,13 +8,14 @@ use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use super::api::{self, Info};
-use super::bucket::{Bucket, stream_name};
-use super::config::{Options, check_supported, keep_codec, kept_codec, new_stream};
+use super::bucket::{Bucket, STREAM_PREFIX, stream_name};
+use super::config::{Options, bucket_config, check_supported, keep_codec, kept_codec, new_stream};
 use crate::connector::{Capabilities, Feature, Link};
 use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kv::config::check_bucket_name;
 use crate::kv::retry::Retry;
-use crate::kv::{BucketConfig, KeyCodec};
+use crate::kv::{BucketConfig, BucketStatus, KeyCodec};
 
 /// How long a server may take to remove the files of a deleted stream, before a new one can be made.
 const DELETED_FILES: Duration = Duration::from_secs(2);
@@ -112,36 +113,134 @@ impl Buckets {
         opened
     }
 
+    /// Makes the bucket unless there is one; whether it made it.
+    pub(super) async fn make_missing(
+        &self,
+        config: &BucketConfig,
+        deadline: Instant,
+    ) -> Result<bool> {
+        let name = config.name.as_str();
+        let server = self.link.capabilities(deadline).await?;
+        self.change_slot(name, deadline, async |slot, opening| {
+            if let Some(info) = api::info(&self.link, &stream_name(name), deadline).await? {
+                self.keep(name, slot, &info);
+                return Ok(false);
+            }
+            check_supported(config, self.codec, &server)?;
+            match self.make(config, deadline).await {
+                Ok(info) => {
+                    opening.made_with = Some(config.clone());
+                    self.keep(name, slot, &info);
+                    check_options(config, &info).map(|()| true)
+                }
+                // Somebody else was faster.
+                Err(error) if error.is_already_exists() => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
     /// Makes the bucket, or changes it to what `config` sets.
     pub(super) async fn create(&self, config: &BucketConfig, deadline: Instant) -> Result<()> {
         let name = config.name.as_str();
         let server = self.link.capabilities(deadline).await?;
         check_supported(config, self.codec, &server)?;
-        let slot = self.slot(name);
-        let created = async {
-            let mut opening = slot.lock(deadline).await?;
+        self.change_slot(name, deadline, async |slot, opening| {
             let info = match api::info(&self.link, &stream_name(name), deadline).await? {
                 Some(info) => self.change(config, info, &server, deadline).await?,
-                None => self.make(config, deadline).await?,
+                None => match self.make(config, deadline).await {
+                    // Somebody else was faster.
+                    Err(error) if error.is_already_exists() => {
+                        let info = api::info(&self.link, &stream_name(name), deadline).await?;
+                        self.change(config, info.ok_or(error)?, &server, deadline).await?
+                    }
+                    made => made?,
+                },
             };
             let merged = opening.made_with.take().map(|earlier| earlier.merged(config));
             opening.made_with = Some(merged.unwrap_or_else(|| config.clone()));
-            self.keep(name, &slot, &info);
-            match Options::of(config).first_missing(&info) {
-                None => Ok(()),
-                Some(option) => Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "the bucket is there, but the server that holds it left this option out: it is \
-                     older than the one connected to",
-                )
-                .with("option", option)),
+            self.keep(name, slot, &info);
+            check_options(config, &info)
+        })
+        .await
+    }
+
+    /// The bucket as it is now.
+    pub(super) async fn status(
+        &self,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Option<BucketStatus>> {
+        self.change_slot(name, deadline, async |slot, _| {
+            let Some(info) = api::info(&self.link, &stream_name(name), deadline).await? else {
+                slot.clear();
+                return Ok(None);
+            };
+            self.keep(name, slot, &info);
+            let mut status = BucketStatus::new(bucket_config(name, &info, self.codec));
+            status.messages = info.state.messages;
+            status.bytes = info.state.bytes;
+            status.revision = info.state.last_seq;
+            status.created = info.created();
+            Ok(Some(status))
+        })
+        .await
+    }
+
+    /// Deletes the bucket, and forgets how it was made; whether there was one.
+    pub(super) async fn delete(&self, name: &str, deadline: Instant) -> Result<bool> {
+        self.change_slot(name, deadline, async |slot, opening| {
+            let deleted = api::delete(&self.link, &stream_name(name), deadline).await;
+            // Without an answer it may be gone, too.
+            slot.clear();
+            opening.made_with = None;
+            deleted
+        })
+        .await
+    }
+
+    /// The names of all buckets.
+    pub(super) async fn names(&self, deadline: Instant) -> Result<Vec<String>> {
+        let mut names = api::names(&self.link, deadline).await?;
+        names.retain_mut(|name| match name.strip_prefix(STREAM_PREFIX) {
+            Some(bucket) => {
+                *name = bucket.to_owned();
+                check_bucket_name(name).is_ok()
             }
+            None => false,
+        });
+        // A page may repeat what the one before had, when streams are made meanwhile.
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Works on one bucket while nobody else in this process opens, makes or deletes it.
+    async fn change_slot<T>(
+        &self,
+        name: &str,
+        deadline: Instant,
+        work: impl AsyncFnOnce(&Slot, &mut Opening) -> Result<T>,
+    ) -> Result<T> {
+        let slot = self.slot(name);
+        let done = match slot.lock(deadline).await {
+            Ok(mut opening) => work(&slot, &mut opening).await,
+            Err(error) => Err(error),
         };
-        let created = created.await;
-        if created.is_err() {
-            self.release(name, slot);
-        }
-        created
+        self.release(name, slot);
+        done
+    }
+
+    /// The bucket as it is now, and `None` when there is none.
+    pub(super) async fn refresh(
+        &self,
+        name: &str,
+        known: &Arc<Bucket>,
+        deadline: Instant,
+    ) -> Result<Option<Arc<Bucket>>> {
+        self.forget(name, known);
+        self.open(name, deadline).await
     }
 
     /// Forgets a handle that did not work, so that the next use asks the server again.
@@ -264,6 +363,19 @@ impl Buckets {
     }
 }
 
+/// Old servers leave out in silence what they do not know.
+fn check_options(config: &BucketConfig, info: &Info) -> Result<()> {
+    match Options::of(config).first_missing(info) {
+        None => Ok(()),
+        Some(option) => Err(Error::new(
+            ErrorKind::Unsupported,
+            "the bucket is there, but the server that holds it left this option out: it is older \
+             than the one connected to",
+        )
+        .with("option", option)),
+    }
+}
+
 impl Slot {
     fn cached(&self) -> Option<Arc<Bucket>> {
         self.bucket.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -271,6 +383,10 @@ impl Slot {
 
     fn set(&self, bucket: Arc<Bucket>) {
         *self.bucket.write().unwrap_or_else(PoisonError::into_inner) = Some(bucket);
+    }
+
+    fn clear(&self) {
+        *self.bucket.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     async fn lock(&self, deadline: Instant) -> Result<MutexGuard<'_, Opening>> {

@@ -8,10 +8,15 @@ use super::api::Info;
 use super::bucket::stream_name;
 use crate::connector::{Capabilities, Feature};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kv::{BucketConfig, KeyCodec};
+use crate::kv::{BucketConfig, KeyCodec, Storage};
 
 /// Where a bucket's metadata keeps its key codec.
 const KEY_CODEC: &str = "nats-connector.key-codec";
+/// Where it keeps a number of its own, which tells two that make one bucket at the same time apart:
+/// to the server, making the same stream twice is making it once.
+const MADE_BY: &str = "nats-connector.made-by";
+/// The lifetime of limit markers, which is set where there is none.
+const MARKER_TTL: &str = "subject_delete_marker_ttl";
 
 /// How long the server tells readers that a value has expired: the least it allows, since a longer
 /// one would raise shorter lifetimes of keys in buckets with history.
@@ -36,6 +41,8 @@ impl Options {
         set("max_bytes", config.max_bytes.map(limit));
         set("description", config.description.as_ref().map(|text| json!(text)));
         set("compression", config.compression.map(|on| json!(if on { "s2" } else { "none" })));
+        set("allow_msg_ttl", config.per_key_ttl.map(|on| json!(on)));
+        set("allow_atomic", config.transactions.map(|on| json!(on)));
         Options(options)
     }
 
@@ -44,7 +51,7 @@ impl Options {
     pub(super) fn first_missing(&self, info: &Info) -> Option<&'static str> {
         let has = |name: &str, value: &Value| match info.config.get(name) {
             Some(found) => found == value,
-            None => *value == json!("") || *value == json!("none"),
+            None => *value == json!("") || *value == json!("none") || *value == json!(false),
         };
         self.0.iter().find(|(name, value)| !has(name, value)).map(|(name, _)| *name)
     }
@@ -52,6 +59,10 @@ impl Options {
     pub(super) fn apply(&self, config: &mut Map<String, Value>) {
         for (name, value) in &self.0 {
             config.insert((*name).to_owned(), value.clone());
+        }
+        let ttl = config.get("allow_msg_ttl") == Some(&json!(true));
+        if ttl && config.get(MARKER_TTL).and_then(Value::as_i64).unwrap_or(0) == 0 {
+            config.insert(MARKER_TTL.to_owned(), json!(nanos(LIMIT_MARKER_TTL)));
         }
     }
 }
@@ -82,14 +93,41 @@ pub(super) fn new_stream(
     set("deny_delete", json!(true));
     set("allow_direct", json!(true));
     if server.supports(Feature::StreamMetadata) {
-        set("metadata", json!({ KEY_CODEC: codec.as_str() }));
+        let made_by = format!("{:016x}", rand::random::<u64>());
+        set("metadata", json!({ KEY_CODEC: codec.as_str(), MADE_BY: made_by }));
     }
     if server.supports(Feature::PerKeyTtl) {
         set("allow_msg_ttl", json!(true));
-        set("subject_delete_marker_ttl", json!(nanos(LIMIT_MARKER_TTL)));
+    }
+    if server.supports(Feature::Transactions) {
+        set("allow_atomic", json!(true));
     }
     Options::of(config).apply(&mut stream);
     stream
+}
+
+/// A stream's config as that of the bucket `name`, all of it that a bucket has.
+pub(super) fn bucket_config(name: &str, info: &Info, default: KeyCodec) -> BucketConfig {
+    let size = |field| u64::try_from(info.number(field)).unwrap_or(0);
+    BucketConfig {
+        name: name.to_owned(),
+        ttl: Some(info.duration("max_age").unwrap_or_default()),
+        replicas: usize::try_from(info.number("num_replicas")).ok(),
+        storage: match info.text("storage") {
+            "file" => Some(Storage::File),
+            "memory" => Some(Storage::Memory),
+            _ => None,
+        },
+        // Streams of others may keep more than a bucket can.
+        history: u8::try_from(info.number("max_msgs_per_subject")).ok(),
+        max_value_size: usize::try_from(size("max_msg_size")).ok(),
+        max_bytes: Some(size("max_bytes")),
+        description: Some(info.text("description").to_owned()),
+        compression: Some(!matches!(info.text("compression"), "" | "none")),
+        key_codec: Some(kept_codec(info).unwrap_or(default)),
+        per_key_ttl: Some(info.flag("allow_msg_ttl")),
+        transactions: Some(info.flag("allow_atomic")),
+    }
 }
 
 /// The codec that a stream's metadata names.
@@ -113,6 +151,12 @@ pub(super) fn check_supported(
 ) -> Result<()> {
     if config.compression == Some(true) {
         server.require(Feature::StreamCompression)?;
+    }
+    if config.per_key_ttl == Some(true) {
+        server.require(Feature::PerKeyTtl)?;
+    }
+    if config.transactions == Some(true) {
+        server.require(Feature::Transactions)?;
     }
     if config.key_codec.is_some_and(|codec| codec != default) {
         server.require(Feature::StreamMetadata).map_err(|error| {

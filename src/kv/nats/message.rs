@@ -134,19 +134,32 @@ pub(super) fn has_ended(entry: &Entry) -> bool {
     entry.ends.is_some_and(|ends| ends <= SystemTime::now())
 }
 
-/// The revision in a stream's acknowledgement.
-pub(super) fn acknowledged(payload: &[u8], bucket: &Bucket) -> Result<u64> {
+/// A stream's acknowledgement.
+pub(super) struct Ack {
+    /// The revision of the message, or of the last one of a batch.
+    pub(super) revision: u64,
+    /// How many messages a batch had.
+    pub(super) count: Option<u64>,
+}
+
+/// Reads the answer to a write.
+pub(super) fn acknowledged(payload: &[u8], bucket: &Bucket) -> Result<Ack> {
     #[derive(Deserialize)]
-    struct Ack<'a> {
+    struct Answer<'a> {
         #[serde(borrow)]
         stream: Option<&'a str>,
         seq: Option<u64>,
+        count: Option<u64>,
         error: Option<ApiError>,
     }
     match serde_json::from_slice(payload) {
-        Ok(Ack { error: Some(refusal), .. }) => Err(api::write_error(&refusal, bucket)),
-        Ok(Ack { stream: Some(stream), seq: Some(seq), .. }) if stream == bucket.stream => Ok(seq),
-        Ok(Ack { stream: Some(stream), seq: Some(_), .. }) => Err(Error::new(
+        Ok(Answer { error: Some(refusal), .. }) => Err(api::write_error(&refusal, bucket)),
+        Ok(Answer { stream: Some(stream), seq: Some(revision), count, .. })
+            if stream == bucket.stream =>
+        {
+            Ok(Ack { revision, count })
+        }
+        Ok(Answer { stream: Some(stream), seq: Some(_), .. }) => Err(Error::new(
             ErrorKind::Other,
             "another stream than the bucket's took the value: its subjects cover those of buckets",
         )
