@@ -1,0 +1,75 @@
+//! The names of the keys.
+
+use super::*;
+
+/// Every name once, those of the prefix alone, and only of what has a value.
+pub async fn listing(kv: &Kv) {
+    let raw = Raw::new(kv, "listing");
+    let list = async |prefix: &str, pattern: Option<&str>| -> BTreeSet<String> {
+        let step = format!("list {prefix:?} {pattern:?}");
+        let glob = pattern.map(|pattern| ok(&step, Glob::new(pattern)));
+        let filter = Filter { prefix, glob: glob.as_ref() };
+        let listing = ok(&step, raw.driver.list(&raw.bucket, filter, soon()).await);
+        let names: Vec<String> = ok(&step, listing.try_collect().await);
+        let count = names.len();
+        let names = BTreeSet::from_iter(names);
+        assert_eq!(names.len(), count, "{step}: each name is there once");
+        let fits = |name: &String| glob.as_ref().is_none_or(|glob| glob.matches(name));
+        names.into_iter().filter(fits).collect()
+    };
+    let set = |names: &[&str]| names.iter().copied().map(str::to_owned).collect::<BTreeSet<_>>();
+
+    assert_eq!(list("", None).await, set(&[]), "no bucket");
+    same("a listing makes no bucket", raw.kv.bucket_status().await, &None);
+    let names = ["user:1", "user:2", "user:10", "user", "a b", "*", "é", "a.b", "=41", "user/x"];
+    for name in names {
+        ok("set", raw.kv.set(name, name).await);
+        ok("set anew", raw.kv.set(name, name).await);
+    }
+    for (prefix, name) in [("app", "one"), ("app", "user:1"), ("app:two", "two"), ("apple", "x")] {
+        ok("set under a prefix", raw.kv.clone().with_prefix(prefix).set(name, &1).await);
+    }
+    ok("set", raw.kv.set("gone", &1).await);
+    ok("delete", raw.kv.delete("gone").await);
+    ok("set", raw.kv.set("purged", &1).await);
+    ok("purge", raw.kv.purge("purged").await);
+
+    assert_eq!(list("app", None).await, set(&["one", "user:1"]), "under a prefix");
+    assert_eq!(list("app:two", None).await, set(&["two"]), "under another");
+    assert_eq!(list("nothing", None).await, set(&[]), "under one without keys");
+    let whole = |prefix, name: &str| {
+        let key = Key::new(prefix, name);
+        raw.driver.whole_name(&raw.bucket, key).map(|name| name.into_owned())
+    };
+    let mut all = set(&names);
+    for (prefix, name) in [("app", "one"), ("app", "user:1"), ("app:two", "two"), ("apple", "x")] {
+        let Some(name) = whole(prefix, name) else { panic!("{prefix} {name} has no whole name") };
+        all.insert(name);
+    }
+    assert_eq!(list("", None).await, all, "the whole bucket");
+
+    let patterns: [(&str, &[&str]); 9] = [
+        ("user:*", &["user:1", "user:2", "user:10"]),
+        ("user:?", &["user:1", "user:2"]),
+        ("user:[2-9]", &["user:2"]),
+        ("user*", &["user:1", "user:2", "user:10", "user", "user/x"]),
+        (r"\*", &["*"]),
+        ("user:1", &["user:1"]),
+        ("nothing*", &[]),
+        ("a?b", &["a b", "a.b"]),
+        ("é*", &["é"]),
+    ];
+    for (pattern, expected) in patterns {
+        let found = list("", Some(pattern)).await;
+        let under = |name: &String| !all.contains(name) || names.contains(&name.as_str());
+        let found: BTreeSet<String> = found.into_iter().filter(under).collect();
+        assert_eq!(found, set(expected), "what fits {pattern:?}");
+    }
+    assert_eq!(list("app", Some("user*")).await, set(&["user:1"]), "what fits under a prefix");
+    assert_eq!(list("app", Some("app*")).await, set(&[]), "a prefix is no part of a name");
+
+    let many: BTreeSet<String> = (0..700).map(|n| format!("key:{n}")).collect();
+    let under = raw.kv.clone().with_prefix("many");
+    all_done("set many", many.iter().map(|name| under.set(name, &1)).collect()).await;
+    assert_eq!(list("many", None).await, many, "many keys");
+}
