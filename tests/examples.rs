@@ -135,6 +135,51 @@ async fn raw_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_time_password() {
+    let server = jetstream().await;
+    let output = run(&mut example("one_time_password", &server.url()));
+    // Five tries are let in, all with the right code, and one of them wins.
+    let promised = [
+        "50 at once with the right code: 1 accepted",
+        "wrong code: Rejected",
+        "right code: Accepted",
+        "again: Rejected",
+        "an error, not a verdict: true",
+    ];
+    assert_has(&output, &promised);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rate_limiter_of_two_processes() {
+    let server = jetstream().await;
+    let start = || Program::start(&mut example("rate_limiter", &server.url()));
+    let mut programs = [start(), start()];
+    let mut allowed = 0;
+    for program in &mut programs {
+        let status = program.wait(LIMIT);
+        assert!(status.success(), "{status}:\n{}", program.output());
+        assert_has(program.output(), &["fail closed: false", "fail open: true"]);
+        let count =
+            program.output().split("allowed ").nth(1).and_then(|rest| rest.split(' ').next());
+        allowed += count.unwrap().parse::<u32>().unwrap();
+    }
+    assert_eq!(allowed, 100, "the limit of two processes together");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions() {
+    let server = jetstream().await;
+    let output = run(&mut example("sessions", &server.url()));
+    let promised = [
+        "in the cart: 20",
+        "came back after a log-out: 0",
+        "user 1: [\"id-laptop\", \"id-phone\", \"id-tv\"]",
+        "logging out everywhere: 0, another user: 3",
+    ];
+    assert_has(&output, &promised);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn testing() {
     let server = jetstream().await;
     assert_has(&run(&mut example("testing", &server.url())), &["order 1 of ada"]);

@@ -174,7 +174,8 @@ async fn no_stale_read_after_it_has_caught_up() {
     // In the end all see the last of it.
     for (key, history) in &histories {
         let last = history.last().map(|write| write.value).unwrap_or_default();
-        let seen = || async { near.get::<u64>(&**key).await.is_ok_and(|found| found >= Some(last)) };
+        let seen =
+            || async { near.get::<u64>(&**key).await.is_ok_and(|found| found >= Some(last)) };
         eventually(Duration::from_secs(10), seen).await;
     }
 }

@@ -59,7 +59,8 @@ async fn own_writes_are_seen_at_once_and_those_of_others_soon() {
         far.set("there:1", &2).await.unwrap();
         far.set("new", &3).await.unwrap();
         let seen = || async {
-            near.get("there:1").await.unwrap() == Some(2) && near.get("new").await.unwrap() == Some(3)
+            near.get("there:1").await.unwrap() == Some(2)
+                && near.get("new").await.unwrap() == Some(3)
         };
         eventually(Duration::from_secs(10), seen).await;
         far.delete("new").await.unwrap();
