@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::counters::{self, Counters, CountersConfig};
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::{self, Kv};
@@ -47,6 +48,7 @@ struct Inner {
     life: Arc<Life>,
     pubsub: PubSub,
     kv: Kv,
+    counters: counters::Stores,
 }
 
 impl Connector {
@@ -76,7 +78,8 @@ impl Connector {
         let link = Link::connect(settings).await.map_err(|error| error.operation("connect"))?;
         let driver = nats::NatsDriver::new(link.clone());
         let kv = Kv::configured(kv::nats::NatsDriver::new(link.clone()), settings);
-        Ok(Connector::build(settings.clone(), BackEnd::Nats(link), driver, kv))
+        let counters = counters::Stores::nats(link.clone());
+        Ok(Connector::build(settings.clone(), BackEnd::Nats(link), driver, kv, counters))
     }
 
     /// Connects as file, environment and arguments say: [`Settings::load`].
@@ -102,7 +105,10 @@ impl Connector {
         let driver = memory::MemoryDriver::new(settings.subscription_capacity());
         let buckets = kv::MemoryDriver::with_key_codec(settings.key_codec());
         let kv = Kv::configured(buckets.clone(), &settings);
-        Connector::build(settings, BackEnd::Memory(driver.clone(), buckets), driver, kv)
+        let counts = counters::Counts::default();
+        let counters = counters::Stores::Memory(counts.clone());
+        let back_end = BackEnd::Memory(driver.clone(), buckets, counts);
+        Connector::build(settings, back_end, driver, kv, counters)
     }
 
     fn build(
@@ -110,10 +116,11 @@ impl Connector {
         back_end: BackEnd,
         driver: impl crate::pubsub::Driver,
         kv: Kv,
+        counters: counters::Stores,
     ) -> Connector {
         let life = Life::begin(back_end, settings.drain_timeout());
         let pubsub = PubSub::configured(driver, life.clone(), &settings);
-        Connector(Arc::new(Inner { settings, life, pubsub, kv }))
+        Connector(Arc::new(Inner { settings, life, pubsub, kv, counters }))
     }
 
     /// The settings that it was made with.
@@ -133,6 +140,14 @@ impl Connector {
     #[must_use]
     pub fn kv(&self) -> Kv {
         self.0.kv.clone()
+    }
+
+    /// The store of counters `name` (letters, digits, `_` and `-`) on this connection, or as a
+    /// [`CountersConfig`] says. Nothing is sent: it is made by the first add.
+    #[must_use]
+    pub fn counters(&self, store: impl Into<CountersConfig>) -> Counters {
+        let timeout = self.0.settings.request_timeout();
+        Counters::new(&self.0.counters, store.into(), timeout)
     }
 
     /// The raw client, for what this library does not cover.
@@ -188,7 +203,7 @@ impl Connector {
                 reconnects: 0,
                 last_error: None,
                 dropped_messages: match other {
-                    BackEnd::Memory(driver, _) => driver.dropped(),
+                    BackEnd::Memory(driver, ..) => driver.dropped(),
                     _ => 0,
                 },
                 jetstream: Some(false),

@@ -38,7 +38,7 @@ mod key;
 mod memory;
 pub(crate) mod nats;
 mod near;
-mod retry;
+pub(crate) mod retry;
 mod slot;
 mod status;
 mod store;

@@ -158,6 +158,7 @@ mod call;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod connector;
+pub mod counters;
 mod deadline;
 pub mod doctor;
 mod error;
@@ -170,6 +171,7 @@ pub mod shutdown;
 
 pub use call::{Call, Task};
 pub use connector::{Connector, register, register_with};
+pub use counters::Counters;
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use serializer::Serializer;
 pub use settings::{

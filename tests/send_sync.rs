@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use nats_connector::connector::{Capabilities, DrainReport, Feature, Health, Register, State};
+use nats_connector::counters::{Counters, CountersConfig};
 use nats_connector::kv::{self, BucketConfig, Kv, Storage};
 use nats_connector::pubsub::{
     self, Ack, Message, Messages, PubSub, Subscription, SubscriptionStats, driver,
@@ -27,6 +28,7 @@ fn types_are_send_and_sync() {
     shared::<(driver::Capabilities, driver::InboundMessage, driver::OutboundMessage)>();
     shared::<(Kv, BucketConfig, Storage, kv::MemoryDriver, Box<dyn kv::Driver>)>();
     shared::<(kv::Capabilities, kv::Key<'static>, kv::driver::Entry, kv::driver::Value)>();
+    shared::<(Counters, CountersConfig)>();
     shared::<(Error, ErrorKind, Serializer, ShutdownReport, HookOutcome)>();
     shared::<(Settings, SettingsBuilder, Table, Key, KeyCodec, Secret, Auth, Tls)>();
     shared::<(MaxReconnect, WhenDisconnected, Format, Box<dyn serializer::Format>)>();
@@ -38,6 +40,7 @@ fn calls_can_be_spawned() {
     let settings = Settings::builder().build().unwrap();
     let connector = Connector::memory();
     let (pubsub, kv) = (connector.pubsub(), connector.kv());
+    let hits = connector.counters("hits");
     let second = Duration::from_secs(1);
 
     spawned(register().with_signals().into_future());
@@ -68,6 +71,11 @@ fn calls_can_be_spawned() {
     spawned(kv.delete("a"));
     spawned(kv.create_bucket(BucketConfig::new("a")));
     spawned(kv.capabilities());
+    spawned(hits.increment("a", 1));
+    spawned(hits.get("a").consistent());
+    spawned(hits.get_many(["a"]));
+    spawned(hits.keys());
+    spawned(hits.reset_all());
 
     spawned(async { shutdown::wait().await });
     spawned(shutdown::run());

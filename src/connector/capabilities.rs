@@ -63,6 +63,7 @@ pub struct Capabilities {
     parsed: (u64, u64, u64),
     api_level: u32,
     jetstream: bool,
+    domain: Option<String>,
     max_payload: usize,
 }
 
@@ -74,6 +75,7 @@ impl Capabilities {
             parsed,
             api_level: info.and_then(|info| info.api.level).unwrap_or(0),
             jetstream: info.is_some(),
+            domain: info.and_then(|info| info.domain.clone()),
             max_payload,
         }
     }
@@ -85,6 +87,7 @@ impl Capabilities {
             parsed: (u64::MAX, 0, 0),
             api_level: 0,
             jetstream: false,
+            domain: None,
             max_payload: crate::pubsub::memory::MAX_PAYLOAD,
         }
     }
@@ -111,6 +114,11 @@ impl Capabilities {
     #[must_use]
     pub fn jetstream(&self) -> bool {
         self.jetstream
+    }
+
+    /// The domain of the JetStream that answers, where it has one.
+    pub(crate) fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
     }
 
     /// The largest message, headers included, in bytes.
@@ -150,6 +158,7 @@ impl Capabilities {
 pub(crate) struct ApiInfo {
     #[serde(default)]
     pub(crate) api: ApiStats,
+    pub(crate) domain: Option<String>,
     pub(crate) error: Option<ApiError>,
 }
 

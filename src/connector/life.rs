@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::Link;
+use crate::counters;
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind};
 use crate::kv;
@@ -28,7 +29,7 @@ pub(crate) struct Life {
 
 pub(crate) enum BackEnd {
     Nats(Arc<Link>),
-    Memory(memory::MemoryDriver, kv::MemoryDriver),
+    Memory(memory::MemoryDriver, kv::MemoryDriver, counters::Counts),
     /// A driver of the application's own: it is flushed, not closed.
     Driver(Arc<dyn Driver>),
 }
@@ -104,9 +105,10 @@ impl Life {
                 link.close(last).await;
                 sent
             }
-            BackEnd::Memory(pubsub, kv) => {
+            BackEnd::Memory(pubsub, kv, counts) => {
                 pubsub.close();
                 kv.close();
+                counts.close();
                 Ok(())
             }
             BackEnd::Driver(driver) => driver.flush(last).await,

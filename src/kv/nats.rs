@@ -9,7 +9,7 @@
 //! - A user that may not ask for the stream (`STREAM.INFO`) can still read and write keys: the
 //!   bucket is then taken to be as this crate makes them, and a missing one is an error.
 
-mod api;
+pub(crate) mod api;
 mod bucket;
 mod buckets;
 mod clock;

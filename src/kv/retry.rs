@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep};
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// Growing pauses with jitter, which keeps those who collided from meeting again, until a deadline.
-pub(super) struct Retry {
+pub(crate) struct Retry {
     longest: Duration,
     deadline: Instant,
 }
 
 impl Retry {
-    pub(super) fn until(deadline: Instant) -> Self {
+    pub(crate) fn until(deadline: Instant) -> Self {
         Retry { longest: Duration::from_millis(1), deadline }
     }
 
@@ -25,7 +25,7 @@ impl Retry {
     }
 
     /// Waits before the next try; `false`, at once, when the deadline would come first.
-    pub(super) async fn pause(&mut self) -> bool {
+    pub(crate) async fn pause(&mut self) -> bool {
         let pause = rand::rng().random_range(Duration::ZERO..=self.longest);
         if Instant::now() + pause >= self.deadline {
             return false;

@@ -33,8 +33,8 @@ const ATOMIC_DISABLED: u64 = 10174;
 
 /// A stream as the server tells it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Info {
-    pub(super) config: Map<String, Value>,
+pub(crate) struct Info {
+    pub(crate) config: Map<String, Value>,
     #[serde(default)]
     pub(super) state: State,
     created: Option<String>,
@@ -54,7 +54,7 @@ pub(super) struct State {
 }
 
 impl Info {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.state.messages == 0
     }
 
@@ -75,17 +75,17 @@ impl Info {
     }
 
     /// A number of the config; where there is none, zero.
-    pub(super) fn number(&self, field: &str) -> i64 {
+    pub(crate) fn number(&self, field: &str) -> i64 {
         self.config.get(field).and_then(Value::as_i64).unwrap_or(0)
     }
 
-    pub(super) fn flag(&self, field: &str) -> bool {
+    pub(crate) fn flag(&self, field: &str) -> bool {
         self.config.get(field).and_then(Value::as_bool).unwrap_or(false)
     }
 }
 
 /// Asks for a stream; `None` when the server says that there is none.
-pub(super) async fn info(link: &Link, stream: &str, deadline: Instant) -> Result<Option<Info>> {
+pub(crate) async fn info(link: &Link, stream: &str, deadline: Instant) -> Result<Option<Info>> {
     match told(link, &format!("STREAM.INFO.{stream}"), Bytes::new(), deadline).await {
         Ok(info) => Ok(Some(info)),
         Err(error) if error.is_not_found() => Ok(None),
@@ -94,7 +94,7 @@ pub(super) async fn info(link: &Link, stream: &str, deadline: Instant) -> Result
 }
 
 /// Makes a stream.
-pub(super) async fn create(
+pub(crate) async fn create(
     link: &Link,
     stream: &str,
     config: &Map<String, Value>,
@@ -158,7 +158,7 @@ async fn told(link: &Link, subject: &str, payload: Bytes, deadline: Instant) -> 
 }
 
 /// The last message of a subject, as the stream's leader has it.
-pub(super) async fn last_message(
+pub(crate) async fn last_message(
     link: &Link,
     stream: &str,
     subject: &str,
@@ -179,21 +179,24 @@ pub(super) async fn last_message(
 /// The context that holds the server's own number of an error.
 const ERR_CODE: &str = "err_code";
 
-fn has_code(error: &Error, code: u64) -> bool {
+/// Whether it is the server's refusal of this number.
+pub(crate) fn has_code(error: &Error, code: u64) -> bool {
     error.context(ERR_CODE).is_some_and(|found| found.parse() == Ok(code))
 }
 
 /// Whether a stream could not be made because of its files: also, for a moment, when they are those
 /// of a stream of that name which was just deleted.
-pub(super) fn is_store_not_made(error: &Error) -> bool {
+pub(crate) fn is_store_not_made(error: &Error) -> bool {
     has_code(error, STORE_NOT_MADE)
 }
 
-fn body(json: &Value) -> Bytes {
+/// A request as it is sent.
+pub(crate) fn body(json: &Value) -> Bytes {
     json.to_string().into()
 }
 
-async fn call<T: DeserializeOwned>(
+/// A call of the API, and what it answers.
+pub(crate) async fn call<T: DeserializeOwned>(
     link: &Link,
     subject: &str,
     payload: Bytes,
@@ -226,7 +229,7 @@ async fn call<T: DeserializeOwned>(
 }
 
 /// A refusal of the server as this crate's error, with its own number as context.
-pub(super) fn error(failure: &ApiError) -> Error {
+pub(crate) fn error(failure: &ApiError) -> Error {
     let kind = match failure.err_code {
         STREAM_NOT_FOUND => ErrorKind::NotFound,
         NAME_IN_USE => ErrorKind::AlreadyExists,
@@ -259,7 +262,7 @@ pub(super) fn write_error(failure: &ApiError, bucket: &Bucket) -> Error {
 
 /// Whether a refusal is about this moment, or about options that have changed: nothing was stored,
 /// and after a look at the bucket the same call may succeed.
-pub(super) fn is_temporary(error: &Error) -> bool {
+pub(crate) fn is_temporary(error: &Error) -> bool {
     let told = error.context(ERR_CODE).is_some();
     told && (error.kind() == ErrorKind::Unavailable || is_switched_off(error))
 }
