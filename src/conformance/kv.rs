@@ -40,27 +40,27 @@ use futures::{FutureExt, StreamExt, TryStreamExt, future, stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-pub use batches::batches;
+pub use batches::{batches, many};
 pub use buckets::{apart, bucket_life, bucket_options, buckets};
 pub use changes::{
     concurrent_replaces, concurrent_takes, concurrent_updates, delete, purge, replace, take, update,
 };
 pub use conditions::{conditions, create, fences, if_revision, revisions, traces};
 pub use counters::counters;
-pub use history::history;
+pub use history::{history, past_events};
 pub use lifetimes::{bucket_ttl, ttl, ttl_refused};
 pub use limits::{limits, refusals};
-pub use listing::listing;
+pub use listing::{everything, listing};
 pub use transactions::transactions;
 pub use values::{entries, keys, missing, prefixes, serializers, values};
-pub use watches::{watch, watch_expiry, watch_remade, watch_under_load};
+pub use watches::{events, watch, watch_expiry, watch_remade, watch_under_load};
 
 use crate::Serializer;
 use crate::error::{ErrorKind, Result};
 use crate::kv::driver::{
     Change, Condition, Consistency, Driver, Expiry, Filter, Found, Signal, Value, What, Write,
 };
-use crate::kv::{BucketConfig, Capabilities, Glob, Key, Kv, MAX_KEY_LEN, Storage};
+use crate::kv::{BucketConfig, Capabilities, Event, Glob, Key, Kv, MAX_KEY_LEN, Storage, Watcher};
 
 /// How many suites run at a time: those that wait for lifetimes must not wait for each other.
 const AT_ONCE: usize = 16;
@@ -88,6 +88,7 @@ pub async fn run(make: impl Fn() -> Kv) {
         ttl_refused,
         bucket_ttl,
         watch_expiry,
+        many,
         values,
         keys,
         entries,
@@ -110,10 +111,13 @@ pub async fn run(make: impl Fn() -> Kv) {
         concurrent_updates,
         counters,
         listing,
+        everything,
         batches,
         history,
+        past_events,
         transactions,
         watch,
+        events,
         watch_under_load,
         watch_remade,
         apart,

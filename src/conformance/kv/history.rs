@@ -52,3 +52,24 @@ pub async fn history(kv: &Kv) {
     let values = told.iter().filter(|what| *what != "Purged");
     assert_eq!(Vec::from_iter(values), ["6"], "one value");
 }
+
+/// The same by handles.
+pub async fn past_events(kv: &Kv) {
+    let kv = kv.clone().with_prefix("app");
+    if !capabilities(&kv).await.history {
+        refused("history", ErrorKind::Unsupported, kv.history("key").await);
+        return;
+    }
+    let config = BucketConfig::new(unique("past")).history(2);
+    let bucket = ok("create", kv.create_bucket(config).await);
+    ok("set", bucket.set("key", &1).await);
+    ok("set", bucket.set("key", &2).await);
+    ok("delete", bucket.delete("key").await);
+    let events = ok("history", bucket.history("key").await);
+    let [Event::Put(record), Event::Deleted { key, revision }] = &*events else {
+        panic!("history: found {events:?}")
+    };
+    same("decode", record.decode(), &2);
+    assert_eq!((&*record.key, &**key), ("key", "key"), "without the prefix");
+    assert!(*revision > record.revision, "oldest first");
+}

@@ -223,3 +223,62 @@ pub async fn watch_remade(kv: &Kv) {
     ok("delete", raw.kv.delete("b").await);
     known.reach("a change there", &mut feed, &[("d", "new")]).await;
 }
+
+/// The events of handles: values with their serializer, of the prefix and pattern alone.
+pub async fn events(kv: &Kv) {
+    let bucket = kv.bucket(unique("events"));
+    let kv = bucket.clone().with_prefix("app").with_serializer(Serializer::message_pack());
+    let claims = capabilities(&bucket).await;
+    if !claims.watch {
+        refused("watch", ErrorKind::Unsupported, kv.watch("user:*").await);
+        refused("watch all", ErrorKind::Unsupported, kv.watch_all().await);
+        return;
+    }
+    ok("set", kv.set("user:1", &user("Ada")).await);
+    ok("set another", kv.set("other", &1).await);
+    ok("set under no prefix", bucket.set("user:1", &1).await);
+    let mut users = ok("watch", kv.watch("user:*").await);
+    let mut updates = ok("watch updates", kv.watch_all().updates_only().await);
+    let next = async |step: &str, watch: &mut Watcher| match timeout_at(soon(), watch.next()).await
+    {
+        Ok(Some(event)) => ok(step, event),
+        other => panic!("{step}: found {other:?}"),
+    };
+    match next("what is there", &mut users).await {
+        Event::Put(record) => {
+            assert_eq!(record.key, "user:1", "without its prefix");
+            same("decode", record.decode::<User>(), &user("Ada"));
+        }
+        other => panic!("what is there: found {other:?}"),
+    }
+    let event = next("that this was all", &mut users).await;
+    assert!(matches!(event, Event::Current), "that this was all: found {event:?}");
+    assert!(users.is_current(), "it is current");
+    let event = next("no values", &mut updates).await;
+    assert!(matches!(event, Event::Current), "only updates: found {event:?}");
+
+    let revision = ok("set", kv.set("user:2", &user("Alan")).await);
+    match next("a change", &mut users).await {
+        Event::Put(record) => {
+            assert_eq!((&*record.key, record.revision), ("user:2", revision), "a change");
+            same("decode", record.decode::<User>(), &user("Alan"));
+        }
+        other => panic!("a change: found {other:?}"),
+    }
+    ok("set another", kv.set("other", &2).await);
+    ok("delete", kv.delete("user:1").await);
+    let event = next("a delete", &mut users).await;
+    assert!(matches!(&event, Event::Deleted { key, .. } if key == "user:1"), "found {event:?}");
+    ok("purge", kv.purge("user:2").await);
+    let event = next("a purge", &mut users).await;
+    assert!(matches!(&event, Event::Purged { key, .. } if key == "user:2"), "found {event:?}");
+    // The value that was purged since may be told before, or not at all.
+    let mut keys = Vec::new();
+    while keys.last().is_none_or(|key| key != "user:2 Purged") {
+        let event = next("each update", &mut updates).await;
+        let what = if matches!(event, Event::Purged { .. }) { " Purged" } else { "" };
+        keys.push(event.key().unwrap_or_default().to_owned() + what);
+    }
+    keys.retain(|key| key != "user:2");
+    assert_eq!(keys, ["other", "user:1", "user:2 Purged"], "each update is told");
+}
