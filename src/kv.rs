@@ -33,6 +33,7 @@ mod combine;
 mod config;
 pub mod driver;
 mod facade;
+mod flights;
 mod glob;
 mod key;
 mod memory;
@@ -48,8 +49,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use calls::{
-    Entry, Event, GetAll, Increment, KeyStream, Keys, Many, Pairs, Provisioned, Read, ReadMany,
-    Record, Replace, Set, SetMany, Watch, Watcher,
+    Entry, Event, GetAll, GetOrLoad, Increment, KeyStream, Keys, Many, Pairs, Provisioned, Read,
+    ReadMany, Record, Replace, Set, SetMany, Transaction, Watch, Watcher,
 };
 pub use config::{BucketConfig, Storage};
 pub use driver::{Capabilities, Driver};
@@ -58,9 +59,10 @@ pub use facade::{
     add_driver, bind_bucket, bucket, buckets, create, create_bucket, decrement, default_driver,
     delete, delete_bucket, delete_if_revision, delete_many, delete_matching, driver, drivers,
     entry, entry_raw, exists, expire, flush, get, get_all, get_all_matching, get_many,
-    get_many_raw, get_or, get_or_create_bucket, get_raw, get_raw_with_expiration,
+    get_many_raw, get_or, get_or_create_bucket, get_or_load, get_raw, get_raw_with_expiration,
     get_with_expiration, history, increment, item_count, keys, keys_matching, persist, purge,
-    replace, set, set_default_driver, set_many, set_raw, take, touch, update, watch, watch_all,
+    replace, set, set_default_driver, set_many, set_raw, take, touch, transaction, update, watch,
+    watch_all,
 };
 pub use glob::Glob;
 pub use key::{Key, KeyCodec, MAX_KEY_LEN};

@@ -6,7 +6,9 @@ mod bucket;
 mod change;
 mod counter;
 mod list;
+mod load;
 mod read;
+mod transaction;
 mod watch;
 mod write;
 
@@ -15,6 +17,8 @@ pub use batch::{Many, ReadMany, SetMany};
 pub use bucket::Provisioned;
 pub use counter::Increment;
 pub use list::{KeyStream, Keys};
+pub use load::GetOrLoad;
 pub use read::{Entry, Read};
+pub use transaction::Transaction;
 pub use watch::{Event, Record, Watch, Watcher};
 pub use write::{Replace, Set};

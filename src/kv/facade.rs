@@ -1,6 +1,7 @@
 //! The functions over the default driver, and the drivers known by name.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -8,11 +9,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    BucketConfig, Entry, Event, GetAll, Increment, Keys, Kv, Many, Provisioned, Read, ReadMany,
-    Replace, Set, SetMany, Watch,
+    BucketConfig, Entry, Event, GetAll, GetOrLoad, Increment, Keys, Kv, Many, Provisioned, Read,
+    ReadMany, Replace, Set, SetMany, Transaction, Watch,
 };
 use crate::call::{Call, Task};
-use crate::error::Result;
+use crate::error::{BoxError, Result};
 use crate::registry::{Local, Registry};
 
 thread_local! {
@@ -176,6 +177,22 @@ pub fn delete_matching(glob: impl Into<String>) -> Call<Task<Result<u64>>> {
 /// [`Kv::flush`] on the default driver.
 pub fn flush() -> Call<Task<Result<u64>>> {
     Kv::unbound().flush()
+}
+
+/// [`Kv::get_or_load`] on the default driver.
+pub fn get_or_load<T, F, Fut, E>(key: impl Into<String>, load: F) -> Call<GetOrLoad<T>>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, E>> + Send + 'static,
+    E: Into<BoxError> + 'static,
+{
+    Kv::unbound().get_or_load(key, load)
+}
+
+/// [`Kv::transaction`] on the default driver.
+pub fn transaction() -> Call<Transaction> {
+    Kv::unbound().transaction()
 }
 
 /// [`Kv::increment`] on the default driver.

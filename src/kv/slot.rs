@@ -97,8 +97,14 @@ impl fmt::Debug for Target {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     bucket: Arc<str>,
-    prefix: Option<Arc<str>>,
-    key: String,
+    prefix: String,
+    name: String,
+}
+
+impl Place {
+    pub(super) fn new(bucket: Arc<str>, key: Key<'_>) -> Self {
+        Place { bucket, prefix: key.prefix().to_owned(), name: key.name().to_owned() }
+    }
 }
 
 /// A key in a bucket.
@@ -135,9 +141,7 @@ impl Slot {
     }
 
     pub(super) fn place(&self) -> Place {
-        let Target { scope, bucket, .. } = &self.target;
-        let prefix = scope.key_prefix.clone().filter(|prefix| !prefix.is_empty());
-        Place { bucket: bucket.clone(), prefix, key: self.key.clone() }
+        Place::new(self.target.bucket.clone(), self.key())
     }
 
     pub(super) fn explain(&self, error: Error) -> Error {

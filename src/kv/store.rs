@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Key;
 use super::combine::Combiner;
 use super::driver::{Consistency, Driver, Found, Write};
+use super::flights::Flights;
 use super::near::{Near, Nears};
 use crate::error::Result;
 
@@ -20,6 +21,8 @@ pub(crate) struct Store {
     pub(super) nears: Nears,
     /// The increments under way.
     pub(super) combiner: Combiner,
+    /// The loads under way.
+    pub(super) flights: Flights,
 }
 
 impl Store {
@@ -28,6 +31,7 @@ impl Store {
             driver: Arc::new(driver),
             nears: Nears::default(),
             combiner: Combiner::default(),
+            flights: Flights::default(),
         })
     }
 
@@ -87,6 +91,7 @@ impl Store {
         write: Write<'_>,
         deadline: Instant,
     ) -> Result<u64> {
+        self.flights.begin_write(bucket, &write);
         let Some(near) = self.nears.of(bucket) else {
             return self.driver.write(bucket, write, deadline).await;
         };
@@ -104,6 +109,9 @@ impl Store {
         writes: Vec<Write<'_>>,
         deadline: Instant,
     ) -> Result<Vec<u64>> {
+        for write in &writes {
+            self.flights.begin_write(bucket, write);
+        }
         let near = self.nears.of(bucket);
         let begun: Vec<_> = near
             .iter()
