@@ -32,6 +32,7 @@
 //! | [`PubSub`](pubsub::PubSub) | publish, subscribe, request; a driver with prefix and serializer |
 //! | [`Message`](pubsub::Message) | what a handler gets |
 //! | [`Kv`](kv::Kv) | a key-value bucket; a driver with prefixes and serializer |
+//! | [`Stores`] | key-value buckets by name, described in settings, opened when first used |
 //! | [`Serializer`] | JSON, MessagePack, text, or a format of your own |
 //! | [`ShutdownReport`](shutdown::ShutdownReport) | how a shutdown went |
 //! | [`Error`], [`ErrorKind`] | what went wrong, in the terms a caller acts on |
@@ -168,6 +169,7 @@ mod registry;
 pub mod serializer;
 mod settings;
 pub mod shutdown;
+pub mod stores;
 
 pub use call::{Call, Task};
 pub use connector::{Connector, register, register_with};
@@ -178,6 +180,7 @@ pub use settings::{
     Auth, Format, Key, KeyCodec, MaxReconnect, Secret, Settings, SettingsBuilder, Table, Tls,
     WhenDisconnected,
 };
+pub use stores::Stores;
 
 /// The examples of the documents, compiled and run as tests.
 #[cfg(doctest)]

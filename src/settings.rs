@@ -12,7 +12,8 @@ mod parse;
 mod reference;
 mod secret;
 mod server;
-mod source;
+pub(crate) mod source;
+pub(crate) mod stores;
 mod table;
 mod values;
 
@@ -32,6 +33,11 @@ pub use values::{Auth, MaxReconnect, Tls, WhenDisconnected};
 
 pub use crate::kv::KeyCodec;
 
+/// Every field of a store as a table in Markdown.
+pub(crate) fn stores_markdown() -> String {
+    reference::markdown(stores::FIELDS)
+}
+
 /// The checked settings of one connector. Cheap to clone.
 ///
 /// Two settings are equal when they say the same, wherever it was said.
@@ -43,6 +49,8 @@ struct Inner {
     effective: Effective,
     table: Table,
     warnings: Vec<String>,
+    /// No source has a setting of the domain.
+    is_default: bool,
 }
 
 impl Settings {
@@ -102,7 +110,7 @@ impl Settings {
     /// [`keys`](Self::keys) as a table in Markdown.
     #[must_use]
     pub fn keys_markdown() -> String {
-        reference::markdown()
+        reference::markdown(keys::KEYS)
     }
 
     /// The effective value and the source of every setting, secrets redacted.
@@ -127,6 +135,7 @@ impl Settings {
             effective,
             table: self.0.table.clone(),
             warnings: Vec::new(),
+            is_default: self.0.is_default,
         }))
     }
 

@@ -3,10 +3,23 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nats_connector::Settings;
+use nats_connector::{Settings, Stores};
 
-const BEGIN: &str = "<!-- settings: made from the list of settings; write it anew with UPDATE=1 cargo test --test docs -->\n";
-const END: &str = "<!-- end of settings -->";
+/// The tables of README.md that the code makes: the lines around each, and what is between them.
+fn tables() -> [(&'static str, &'static str, String); 2] {
+    [
+        (
+            "<!-- settings: made from the list of settings; write it anew with UPDATE=1 cargo test --test docs -->\n",
+            "<!-- end of settings -->",
+            Settings::keys_markdown(),
+        ),
+        (
+            "<!-- stores: made from the list of their fields; write it anew with UPDATE=1 cargo test --test docs -->\n",
+            "<!-- end of stores -->",
+            Stores::keys_markdown(),
+        ),
+    ]
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -30,26 +43,27 @@ fn documents() -> Vec<PathBuf> {
 
 #[test]
 fn the_readme_lists_the_settings() {
-    let readme = read("README.md");
-    let (before, rest) = readme.split_once(BEGIN).expect("README.md has the line before the table");
-    let (table, after) = rest.split_once(END).expect("README.md has the line after the table");
-    let expected = Settings::keys_markdown();
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(root().join("README.md"), format!("{before}{BEGIN}{expected}{END}{after}"))
-            .unwrap();
-    } else {
-        assert!(
-            table == expected,
-            "README.md does not list the settings as they are; write it anew with \
-             UPDATE=1 cargo test --test docs"
-        );
+    for (begin, end, expected) in tables() {
+        let readme = read("README.md");
+        let (before, rest) = readme.split_once(begin).expect("README.md has the line before");
+        let (table, after) = rest.split_once(end).expect("README.md has the line after the table");
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(root().join("README.md"), format!("{before}{begin}{expected}{end}{after}"))
+                .unwrap();
+        } else {
+            assert!(
+                table == expected,
+                "README.md does not list the settings as they are; write it anew with \
+                 UPDATE=1 cargo test --test docs"
+            );
+        }
     }
 }
 
 #[test]
 fn every_default_has_its_reason() {
     let text = read("docs/defaults.md");
-    for key in Settings::keys() {
+    for key in Settings::keys().iter().chain(Stores::keys()) {
         let start = format!("| `{}` |", key.name());
         let row = text.lines().find(|line| line.starts_with(&start));
         let row = row.unwrap_or_else(|| panic!("docs/defaults.md has no row for {}", key.name()));

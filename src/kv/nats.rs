@@ -29,7 +29,7 @@ use self::bucket::Bucket;
 use self::buckets::Buckets;
 use super::driver::{Capabilities, Consistency, Driver, Filter, Found, Signal, Update, Write};
 use super::retry::Retry;
-use super::{BucketConfig, BucketStatus, Key};
+use super::{BucketConfig, BucketStatus, Key, KeyCodec};
 use crate::connector::{Feature, Link};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -46,6 +46,11 @@ pub(crate) struct NatsDriver {
 impl NatsDriver {
     pub(crate) fn new(link: Arc<Link>) -> Self {
         let codec = link.settings().key_codec();
+        NatsDriver::with_key_codec(link, codec)
+    }
+
+    /// The same with another codec for buckets that do not say how their keys are written.
+    pub(crate) fn with_key_codec(link: Arc<Link>, codec: KeyCodec) -> Self {
         NatsDriver { buckets: Buckets::new(link.clone(), codec), link }
     }
 

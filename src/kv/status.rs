@@ -49,7 +49,7 @@ impl fmt::Display for Difference {
 
 impl BucketConfig {
     /// What this one sets and `found` has otherwise.
-    pub(super) fn differences(&self, found: &BucketConfig) -> Vec<Difference> {
+    pub(crate) fn differences(&self, found: &BucketConfig) -> Vec<Difference> {
         let mut differences = Vec::new();
         let mut compare = |option, wanted: Option<String>, found: Option<String>| {
             if let Some(wanted) = wanted {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::effective::Effective;
 use super::format::{self, Format};
-use super::keys::DEFAULT_DOMAIN;
+use super::keys::{self, DEFAULT_DOMAIN, STORES};
 use super::merge::{self, FILE_VARIABLE};
 use super::parse::Values;
 use super::source::{self, Entry, Environment, Origin, normal};
@@ -46,14 +46,14 @@ const FILE_NAMES: &[&str] =
 #[must_use = "settings are made by .build()"]
 pub struct SettingsBuilder {
     domain: String,
-    files: Vec<File>,
-    environment: Environment,
-    arguments: Vec<OsString>,
-    code: Vec<Entry>,
+    pub(super) files: Vec<File>,
+    pub(super) environment: Environment,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) code: Vec<Entry>,
 }
 
 #[derive(Clone)]
-enum File {
+pub(super) enum File {
     Path(PathBuf),
     Text { name: String, format: Format, text: String },
     Find { directory: PathBuf },
@@ -150,7 +150,29 @@ impl SettingsBuilder {
     /// keys, wrong values. The message names each with its source and what is expected, and never
     /// has a secret in it.
     pub fn build(self) -> Result<Settings> {
-        let mut values = Values::new(domain(&self.domain)?);
+        self.build_domain(&self.domain, &[])
+    }
+
+    /// The settings of one domain of several that these sources have.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build); also when no source has a setting of it, unless it is `NATS`.
+    pub(crate) fn of_domain(&self, name: &str, others: &[&str]) -> Result<Settings> {
+        let others = [&[DEFAULT_DOMAIN], others].concat();
+        let settings = self.build_domain(name, &others)?;
+        if settings.0.is_default && name != DEFAULT_DOMAIN {
+            let message = format!(
+                "no source has a setting of the domain {name}; expected for example {name}.SERVER"
+            );
+            return Err(Error::new(ErrorKind::InvalidSettings, message));
+        }
+        Ok(settings)
+    }
+
+    /// The settings of one domain; the keys that code sets may also be of `others`.
+    pub(super) fn build_domain(&self, name: &str, others: &[&str]) -> Result<Settings> {
+        let mut values = Values::new(domain(name)?, keys::KEYS);
         let mut warnings = Vec::new();
         for file in &self.files {
             match self.read(file) {
@@ -161,9 +183,10 @@ impl SettingsBuilder {
         warnings.extend(merge::environment(&mut values, &self.environment));
         let arguments = source::arguments(&self.arguments, values.domain());
         merge::arguments(&mut values, arguments);
-        merge::code(&mut values, self.code);
-        if values.is_empty() && values.domain() != DEFAULT_DOMAIN {
-            warnings.push(format!("no source has a {} setting; all are defaults", self.domain));
+        merge::code(&mut values, &self.code, &[&[keys::STORES], others].concat());
+        let is_default = values.is_empty();
+        if is_default && values.domain() != DEFAULT_DOMAIN {
+            warnings.push(format!("no source has a {} setting; all are defaults", values.domain()));
         }
         values.expand(&|name| self.environment.get(name));
         merge::context(&mut values, &self.environment);
@@ -172,19 +195,12 @@ impl SettingsBuilder {
         let servers = if effective.memory { "memory:" } else { &effective.servers.join(",") };
         let table = Table::new(&values, servers);
         let domain = values.domain().to_owned();
-        let message = match values.into_problems().as_slice() {
-            [] => return Ok(Settings(Arc::new(Inner { domain, effective, table, warnings }))),
-            [one] => one.clone(),
-            many => {
-                let numbered: Vec<String> =
-                    many.iter().enumerate().map(|(i, one)| format!("({}) {one}", i + 1)).collect();
-                format!("{} settings are wrong: {}", many.len(), numbered.join(" "))
-            }
-        };
-        Err(Error::new(ErrorKind::InvalidSettings, message))
+        invalid(&values.into_problems())?;
+        Ok(Settings(Arc::new(Inner { domain, effective, table, warnings, is_default })))
     }
 
-    fn read(&self, file: &File) -> Result<Vec<Entry>, String> {
+    /// What a file holds.
+    pub(super) fn read(&self, file: &File) -> Result<Vec<Entry>, String> {
         match file {
             File::Text { name, format, text } => format::entries(name, *format, text),
             File::Path(path) => read_path(path, ""),
@@ -200,6 +216,20 @@ impl SettingsBuilder {
     }
 }
 
+/// The error of all problems, if there are any.
+pub(super) fn invalid(problems: &[String]) -> Result<()> {
+    let message = match problems {
+        [] => return Ok(()),
+        [one] => one.clone(),
+        many => {
+            let numbered: Vec<String> =
+                many.iter().enumerate().map(|(i, one)| format!("({}) {one}", i + 1)).collect();
+            format!("{} settings are wrong: {}", many.len(), numbered.join(" "))
+        }
+    };
+    Err(Error::new(ErrorKind::InvalidSettings, message))
+}
+
 fn read_path(path: &Path, named_by: &str) -> Result<Vec<Entry>, String> {
     let name = path.display().to_string();
     let text = fs::read_to_string(path)
@@ -208,7 +238,7 @@ fn read_path(path: &Path, named_by: &str) -> Result<Vec<Entry>, String> {
 }
 
 /// The domain in its normal form.
-fn domain(name: &str) -> Result<String> {
+pub(super) fn domain(name: &str) -> Result<String> {
     let normal = normal(name);
     let legal = normal.starts_with(|c: char| c.is_ascii_alphabetic())
         && normal.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -220,10 +250,13 @@ fn domain(name: &str) -> Result<String> {
         );
         return Err(Error::new(ErrorKind::InvalidSettings, message));
     }
-    if source::in_domain(&normal, DEFAULT_DOMAIN).is_some() {
+    let whose = [DEFAULT_DOMAIN, STORES].into_iter().find(|other| {
+        source::in_domain(&normal, other).is_some() || [normal.as_str(), other] == [STORES; 2]
+    });
+    if let Some(other) = whose {
         let message = format!(
-            "{name:?} cannot be a domain of settings, since its keys would be keys of \
-             {DEFAULT_DOMAIN}; expected for example AUDIT"
+            "{name:?} cannot be a domain of settings, since its keys would be keys of {other}; \
+             expected for example AUDIT"
         );
         return Err(Error::new(ErrorKind::InvalidSettings, message));
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::parse::{self, Value, Values};
-use super::{Auth, KeyCodec, MaxReconnect, Tls, WhenDisconnected, auth, keys, server};
+use super::{Auth, KeyCodec, MaxReconnect, Tls, WhenDisconnected, auth, server};
 
 /// What the settings say.
 #[derive(Clone, PartialEq)]
@@ -51,7 +51,9 @@ impl Effective {
         let servers = match values.get("SERVER") {
             Some(Value { text, origin }) => server::parse(text)
                 .map_err(|why| format!("{} from {origin}: {why}", values.full_name("SERVER"))),
-            None => server::parse(keys::find("SERVER").and_then(|key| key.default()).unwrap_or("")),
+            None => {
+                server::parse(values.find("SERVER").and_then(|key| key.default()).unwrap_or(""))
+            }
         };
         let servers = servers.unwrap_or_else(|problem| {
             values.problem(problem);

@@ -108,6 +108,8 @@ fn flatten(name: &str, prefix: &str, members: Vec<Member>, out: &mut Vec<Entry>)
     for Member { key, line, value } in members {
         let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
         let text = match value {
+            // Named and left as it is, as a store may be.
+            Node::Map(members) if members.is_empty() => Ok(String::new()),
             Node::Map(members) => {
                 flatten(name, &key, members, out);
                 continue;

@@ -2,6 +2,8 @@
 
 /// The domain of a [`Key`]'s name; other domains have the same keys under their own name.
 pub(super) const DEFAULT_DOMAIN: &str = "NATS";
+/// What the keys of named stores begin with; no domain of connectors.
+pub(super) const STORES: &str = "STORES";
 
 /// One setting, as [`Settings::keys`](crate::Settings::keys) lists it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +23,9 @@ impl Key {
         self.name
     }
 
-    /// The name without its domain, for example `RECONNECT_WAIT`.
+    /// The name's last part, for example `RECONNECT_WAIT`.
     pub(super) fn short_name(&self) -> &'static str {
-        &self.name[DEFAULT_DOMAIN.len() + 1..]
+        self.name.rsplit('.').next().unwrap_or(self.name)
     }
 
     /// What a value is: `duration`, `boolean`, `path` ...
@@ -56,30 +58,30 @@ impl Key {
         self.secret
     }
 
-    const fn new(name: &'static str, kind: &'static str, meaning: &'static str) -> Self {
+    pub(super) const fn new(name: &'static str, kind: &'static str, meaning: &'static str) -> Self {
         Key { name, kind, default: None, unit: None, meaning, secret: false }
     }
 
-    const fn or(mut self, default: &'static str) -> Self {
+    pub(super) const fn or(mut self, default: &'static str) -> Self {
         self.default = Some(default);
         self
     }
 
-    const fn unit_of(mut self, unit: &'static str) -> Self {
+    pub(super) const fn unit_of(mut self, unit: &'static str) -> Self {
         self.unit = Some(unit);
         self
     }
 
-    const fn secret(mut self) -> Self {
+    pub(super) const fn secret(mut self) -> Self {
         self.secret = true;
         self
     }
 }
 
-const TEXT: &str = "text";
+pub(super) const TEXT: &str = "text";
 /// The kind of settings that name a file.
 pub(super) const PATH: &str = "path";
-const DURATION: &str = "duration";
+pub(super) const DURATION: &str = "duration";
 const BOOLEAN: &str = "boolean";
 const ABOVE_ZERO: &str = "time with its unit (500ms, 2s, 1m30s), above zero";
 
@@ -273,8 +275,8 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// The key of a short name such as `SERVER`.
-pub(super) fn find(short_name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.short_name() == short_name)
+pub(super) fn find(keys: &'static [Key], short_name: &str) -> Option<&'static Key> {
+    keys.iter().find(|key| key.short_name() == short_name)
 }
 
 /// What other tools call some settings.
@@ -290,15 +292,20 @@ const ALIASES: &[(&str, &str)] = &[
     ("CA", "TLS_CA"),
     ("API_PREFIX", "JETSTREAM_PREFIX"),
     ("DOMAIN", "JETSTREAM_DOMAIN"),
+    ("TYPE", "DRIVER"),
+    ("ADDRESS", "ADDR"),
+    ("HOST", "ADDR"),
+    ("DATABASE", "DB"),
 ];
 
 /// The key that was probably meant by a short name that is none.
-pub(super) fn nearest(short_name: &str) -> Option<&'static Key> {
-    if let Some((_, meant)) = ALIASES.iter().find(|(alias, _)| *alias == short_name) {
-        return find(meant);
+pub(super) fn nearest(keys: &'static [Key], short_name: &str) -> Option<&'static Key> {
+    let meant = ALIASES.iter().find(|(alias, _)| *alias == short_name);
+    if let Some(key) = meant.and_then(|(_, meant)| find(keys, meant)) {
+        return Some(key);
     }
     let distance = |key: &&Key| strsim::osa_distance(short_name, key.short_name());
-    KEYS.iter().min_by_key(distance).filter(|key| {
+    keys.iter().min_by_key(distance).filter(|key| {
         // A third of the letters wrong is another word, not a slip.
         distance(key) * 3 <= short_name.len().max(3)
     })

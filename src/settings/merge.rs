@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::context;
-use super::keys::{self, DEFAULT_DOMAIN};
+use super::keys::DEFAULT_DOMAIN;
 use super::parse::{Value, Values};
 use super::source::{Entry, Environment, Origin, in_domain, normal};
 
@@ -41,11 +41,12 @@ pub(super) fn environment(values: &mut Values, environment: &Environment) -> Opt
     let mut unknown = Vec::new();
     for entry in environment.entries(values.domain()) {
         let short_name = in_domain(&entry.key, values.domain()).unwrap_or_default();
-        if keys::find(&short_name).is_some() {
+        if values.find(&short_name).is_some() {
             once(values, &mut seen, &entry);
             lay(values, entry);
         } else if entry.key != FILE_VARIABLE {
-            let meant = keys::nearest(&short_name)
+            let meant = values
+                .nearest(&short_name)
                 .map(|key| format!(" (did you mean {}_{}?)", values.domain(), key.short_name()));
             unknown.push(entry.key + &meant.unwrap_or_default());
         }
@@ -62,10 +63,11 @@ pub(super) fn arguments(values: &mut Values, entries: Vec<Entry>) {
     }
 }
 
-/// Lays values of code over what is there. A key of another domain is a slip there.
-pub(super) fn code(values: &mut Values, entries: Vec<Entry>) {
-    for entry in entries {
-        if in_domain(&entry.key, values.domain()).is_none() {
+/// Lays values of code over what is there. A key of another domain than `others` is a slip there.
+pub(super) fn code(values: &mut Values, entries: &[Entry], others: &[&str]) {
+    for entry in entries.iter().cloned() {
+        let foreign = others.iter().any(|domain| in_domain(&entry.key, domain).is_some());
+        if !foreign && in_domain(&entry.key, values.domain()).is_none() {
             let problem = unknown(values, &entry.key, &normal(&entry.key), &entry.origin);
             values.problem(problem);
         }
@@ -111,7 +113,7 @@ fn once(values: &mut Values, seen: &mut HashMap<String, Origin>, entry: &Entry) 
 fn lay(values: &mut Values, entry: Entry) {
     let Entry { key, text, origin } = entry;
     let Some(short_name) = in_domain(&key, values.domain()) else { return };
-    match (keys::find(&short_name), text) {
+    match (values.find(&short_name), text) {
         (Some(known), Ok(text)) => values.insert(known.short_name(), Value { text, origin }),
         (Some(_), Err(why)) => {
             let name = values.full_name(&short_name);
@@ -123,7 +125,7 @@ fn lay(values: &mut Values, entry: Entry) {
 
 /// The error of a key that no setting has.
 fn unknown(values: &Values, key: &str, short_name: &str, origin: &Origin) -> String {
-    let advice = match keys::nearest(short_name) {
+    let advice = match values.nearest(short_name) {
         Some(meant) => format!("did you mean {}?", values.full_name(meant.short_name())),
         None if normal(&format!("{DEFAULT_DOMAIN}.{short_name}")) == FILE_VARIABLE => {
             format!("the file is named by the environment variable {FILE_VARIABLE} only")

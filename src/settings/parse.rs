@@ -14,16 +14,45 @@ pub(super) struct Value {
     pub(super) origin: Origin,
 }
 
+impl Value {
+    /// Replaces the placeholders, where it may have some.
+    pub(super) fn expand(
+        &mut self,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(), String> {
+        if !self.origin.expands() {
+            return Ok(());
+        }
+        // Cleared after an error, so that the rest of the reading does not report it again.
+        let text = std::mem::take(&mut self.text);
+        self.text = expand(&text, variable)
+            .map_err(|why| format!("the value from {} {why}", self.origin))?;
+        Ok(())
+    }
+}
+
 /// The winning values of one domain, and the problems found while reading them.
 pub(super) struct Values {
     domain: String,
+    keys: &'static [Key],
     by_key: HashMap<&'static str, Value>,
     problems: Vec<String>,
 }
 
 impl Values {
-    pub(super) fn new(domain: String) -> Self {
-        Values { domain, by_key: HashMap::new(), problems: Vec::new() }
+    /// No values yet of the settings `keys`, whose full names begin with `domain`.
+    pub(super) fn new(domain: String, keys: &'static [Key]) -> Self {
+        Values { domain, keys, by_key: HashMap::new(), problems: Vec::new() }
+    }
+
+    /// The setting of a short name, if it is one of these.
+    pub(super) fn find(&self, short_name: &str) -> Option<&'static Key> {
+        keys::find(self.keys, short_name)
+    }
+
+    /// The setting that was probably meant by a short name that is none.
+    pub(super) fn nearest(&self, short_name: &str) -> Option<&'static Key> {
+        keys::nearest(self.keys, short_name)
     }
 
     /// The full name of a key, as messages write it.
@@ -52,27 +81,18 @@ impl Values {
 
     /// Replaces the placeholders of every value that may have some.
     pub(super) fn expand(&mut self, variable: &dyn Fn(&str) -> Option<String>) {
-        for key in keys::KEYS {
+        for key in self.keys {
             let Some(value) = self.by_key.get_mut(key.short_name()) else { continue };
-            if !value.origin.expands() {
-                continue;
-            }
-            match expand(&value.text, variable) {
-                Ok(text) => value.text = text,
-                Err(why) => {
-                    let origin = value.origin.clone();
-                    // Cleared, so that the rest of the reading does not report it again.
-                    value.text.clear();
-                    let name = self.full_name(key.short_name());
-                    self.problem(format!("{name}: the value from {origin} {why}"));
-                }
+            if let Err(why) = value.expand(variable) {
+                let name = self.full_name(key.short_name());
+                self.problem(format!("{name}: {why}"));
             }
         }
     }
 
     /// The value of a key that is set.
     pub(super) fn get(&self, short_name: &str) -> Option<&Value> {
-        debug_assert!(keys::find(short_name).is_some(), "{short_name} is not a listed setting");
+        debug_assert!(self.find(short_name).is_some(), "{short_name} is not a listed setting");
         self.by_key.get(short_name).filter(|value| !value.text.is_empty())
     }
 
@@ -109,7 +129,7 @@ impl Values {
     /// Checks that settings which name files do not hold what belongs into one. Such a text is not
     /// shown.
     pub(super) fn paths(&mut self) {
-        for key in keys::KEYS.iter().filter(|key| key.kind() == keys::PATH) {
+        for key in self.keys.iter().filter(|key| key.kind() == keys::PATH) {
             let Some(Value { text, origin }) = self.get(key.short_name()) else { continue };
             if text.contains('\n') || text.contains("-----BEGIN") || is_seed(text) {
                 let name = self.full_name(key.short_name());
@@ -143,7 +163,7 @@ impl Values {
         parse: impl Fn(&str) -> Option<T>,
     ) -> T {
         self.read_optional(short_name, expected, &parse).unwrap_or_else(|| {
-            let default = keys::find(short_name).and_then(Key::default).expect("a listed default");
+            let default = self.find(short_name).and_then(Key::default).expect("a listed default");
             parse(default).expect("a valid default")
         })
     }
@@ -156,7 +176,7 @@ impl Values {
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
-        debug_assert!(keys::find(short_name).is_some_and(|key| !key.is_secret()), "{short_name}");
+        debug_assert!(self.find(short_name).is_some_and(|key| !key.is_secret()), "{short_name}");
         let Value { text, origin } = self.get(short_name)?;
         let parsed = parse(text.trim());
         if parsed.is_none() {
@@ -193,14 +213,16 @@ impl Values {
 
     /// One of a few words, compared without case.
     pub(super) fn choice<T: Copy>(&mut self, short_name: &str, choices: &[(&str, T)]) -> T {
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        let expected = format!("known; expected one of {}", words.join(", "));
-        self.read(short_name, &expected, |text| {
-            choices
-                .iter()
-                .find(|(word, _)| word.eq_ignore_ascii_case(text))
-                .map(|(_, value)| *value)
-        })
+        self.read(short_name, &one_of(choices), |text| chosen(choices, text))
+    }
+
+    /// As [`choice`](Self::choice) for a setting without a default.
+    pub(super) fn choice_optional<T: Copy>(
+        &mut self,
+        short_name: &str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        self.read_optional(short_name, &one_of(choices), |text| chosen(choices, text))
     }
 
     /// A text that goes into subjects or names, or `None` when not set.
@@ -212,6 +234,16 @@ impl Values {
     ) -> Option<String> {
         self.read_optional(short_name, expected, |text| valid(text).then(|| text.to_owned()))
     }
+}
+
+fn one_of<T>(choices: &[(&str, T)]) -> String {
+    let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+    format!("known; expected one of {}", words.join(", "))
+}
+
+fn chosen<T: Copy>(choices: &[(&str, T)], text: &str) -> Option<T> {
+    let choice = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+    choice.map(|(_, value)| *value)
 }
 
 /// One part of a subject: what stands between two dots.

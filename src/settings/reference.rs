@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::keys::{KEYS, Key};
+use super::stores::FIELDS;
 
 /// How wide reference.conf is.
 const WIDTH: usize = 100;
@@ -18,25 +19,37 @@ const HEAD: &str = "\
 # for environment variables, $${ for a literal ${.
 ";
 
+const STORES_HEAD: &str = "
+# Named stores, here one called user_cache: what is set for a name makes that store. A field is
+# known by its name at the end, so the variable is STORES_USER_CACHE_TTL; names are letters, digits,
+# _ and -, without case. A store that only the environment names needs its STORES_<NAME>_DRIVER.
+";
+
 /// The text of `reference.conf`.
 pub(super) fn conf() -> String {
     let mut out = HEAD.to_owned();
-    for key in KEYS {
+    describe(KEYS, &mut out);
+    out.push_str(STORES_HEAD);
+    describe(FIELDS, &mut out);
+    out
+}
+
+fn describe(keys: &[Key], out: &mut String) {
+    for key in keys {
         out.push('\n');
         for line in wrap(key.meaning(), WIDTH - 2) {
             let _ = writeln!(out, "# {line}");
         }
         let default = key.default().unwrap_or_default();
         let _ = writeln!(out, "# {}", facts(key).join("; "));
-        let _ = writeln!(out, "#{}={default}", key.name());
+        let _ = writeln!(out, "#{}={default}", key.name().replace("<NAME>", "USER_CACHE"));
     }
-    out
 }
 
-/// The table of the README.
-pub(super) fn markdown() -> String {
+/// A table of the README.
+pub(super) fn markdown(keys: &[Key]) -> String {
     let mut out = "| Setting | Type | Default | Meaning |\n|---|---|---|---|\n".to_owned();
-    for key in KEYS {
+    for key in keys {
         let kind = key.kind().replace(" | ", ", ");
         let default = key.default().map_or("".to_owned(), |default| format!("`{default}`"));
         let unit = key.unit().map_or("".to_owned(), |unit| format!(" ({unit})"));

@@ -48,7 +48,7 @@ pub(super) struct Entry {
 }
 
 /// A key in the form in which keys compare: without case, and `.`, `_` and `-` alike.
-pub(super) fn normal(key: &str) -> String {
+pub(crate) fn normal(key: &str) -> String {
     key.chars().map(|c| if matches!(c, '.' | '-') { '_' } else { c.to_ascii_uppercase() }).collect()
 }
 
