@@ -85,6 +85,11 @@ impl Requests {
         format!("{}.b.{}", self.prefix, self.next_token()).into()
     }
 
+    /// An inbox of its own for what sends many messages; it takes `<inbox>.<anything>`.
+    pub(crate) fn feed(&self) -> String {
+        format!("{}.f.{}", self.prefix, self.next_token())
+    }
+
     /// Makes room for the answer to a request to `subject`.
     pub(crate) fn register(&self, subject: Subject) -> (Pending<'_>, Subject) {
         let token = self.next_token();

@@ -14,6 +14,7 @@ mod bucket;
 mod buckets;
 mod clock;
 mod config;
+mod feed;
 mod message;
 mod write;
 
@@ -21,8 +22,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use tokio::time::Instant;
 
 use self::bucket::Bucket;
@@ -108,6 +110,28 @@ impl NatsDriver {
         let subject = bucket.subject(key)?;
         let found = api::last_message(&self.link, &bucket.stream, &subject, deadline).await?;
         found.map_or(Ok(Found::NEVER), |raw| message::stored(bucket, raw))
+    }
+
+    /// What `read` makes of the bucket, found again when it was gone; `None` when there is none.
+    async fn of_bucket<T, F>(
+        &self,
+        name: &str,
+        deadline: Instant,
+        read: impl Fn(Arc<Bucket>) -> F,
+    ) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut retry = Retry::until(deadline);
+        loop {
+            let Some(bucket) = self.buckets.open(name, deadline).await? else { return Ok(None) };
+            match read(bucket.clone()).await {
+                Err(error) if is_gone(&error) => {
+                    self.recover(name, &bucket, error, &mut retry).await?;
+                }
+                read => return read.map(Some),
+            }
+        }
     }
 
     /// After an answer that may mean that the bucket is gone: asks for it again at the next try,
@@ -228,29 +252,41 @@ impl Driver for NatsDriver {
 
     fn list<'a>(
         &'a self,
-        _bucket: &'a str,
-        _filter: Filter<'a>,
-        _deadline: Instant,
+        bucket: &'a str,
+        filter: Filter<'a>,
+        deadline: Instant,
     ) -> BoxFuture<'a, Result<BoxStream<'static, Result<String>>>> {
-        unsupported()
+        Box::pin(async move {
+            let list = |bucket| feed::list(&self.link, bucket, filter, deadline);
+            let listed = self.of_bucket(bucket, deadline, list).await?;
+            Ok(listed.unwrap_or_else(|| stream::empty().boxed()))
+        })
     }
 
     fn watch<'a>(
         &'a self,
-        _bucket: &'a str,
-        _filter: Filter<'a>,
-        _deadline: Instant,
+        bucket: &'a str,
+        filter: Filter<'a>,
+        deadline: Instant,
     ) -> BoxFuture<'a, Result<BoxStream<'static, Result<Signal>>>> {
-        unsupported()
+        Box::pin(feed::watch(&self.link, &self.buckets, bucket, filter, deadline))
     }
 
     fn history<'a>(
         &'a self,
-        _bucket: &'a str,
-        _key: Key<'a>,
-        _deadline: Instant,
+        bucket: &'a str,
+        key: Key<'a>,
+        deadline: Instant,
     ) -> BoxFuture<'a, Result<Vec<Update>>> {
-        unsupported()
+        Box::pin(async move {
+            let history = |bucket: Arc<Bucket>| async move {
+                feed::history(&self.link, &bucket, key, deadline).await
+            };
+            match self.of_bucket(bucket, deadline, history).await? {
+                Some(updates) => Ok(updates),
+                None => self.check_key(key).map(|()| Vec::new()),
+            }
+        })
     }
 
     fn buckets<'a>(&'a self, deadline: Instant) -> BoxFuture<'a, Result<Vec<String>>> {

@@ -4,6 +4,7 @@ mod access;
 mod buckets;
 mod faults;
 mod interop;
+mod list;
 mod stored;
 
 use nats_connector::{Connector, Settings};
