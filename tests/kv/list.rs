@@ -31,7 +31,7 @@ async fn keys_with_values_are_listed_and_no_others() {
     // Nothing was made for that.
     assert_eq!(super::stream(&connector, "b").await["error"]["err_code"], 10059);
 
-    let app = kv.with_prefix("app");
+    let app = kv.clone().with_prefix("app");
     for key in ["user:1", "user:2", "user:1:name", "héllo", "*", "a.b", "gone", "purged"] {
         app.set(key, &1).await.unwrap();
     }
@@ -52,7 +52,7 @@ async fn keys_with_values_are_listed_and_no_others() {
     assert_eq!(app.keys_matching("none").await.unwrap(), Vec::<String>::new());
     // The text of a prefix is no pattern.
     assert_eq!(app.clone().with_prefix("a*").item_count().await.unwrap(), 0);
-    let whole = kv.with_prefix("").keys().await.unwrap();
+    let whole = kv.keys().await.unwrap();
     assert_eq!(whole.len(), 8, "{whole:?}");
     let error = app.keys_matching("[a").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
