@@ -135,6 +135,19 @@ async fn raw_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cached_repository() {
+    let server = jetstream().await;
+    let output = run(&mut example("cached_repository", &server.url()));
+    let promised = [
+        "64 readers at once: 1 load",
+        "written through: User { name: \"Grace\", version: 2 }",
+        "invalidated: User { name: \"Alan\", version: 3 }",
+        "loads: 2",
+    ];
+    assert_has(&output, &promised);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_time_password() {
     let server = jetstream().await;
     let output = run(&mut example("one_time_password", &server.url()));
