@@ -26,6 +26,9 @@ use crate::deadline::{Deadline, after, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::{Settings, WhenDisconnected};
 
+/// How long a question that may be asked again waits for its answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A connected client with what every driver needs around it.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -275,6 +278,23 @@ impl Link {
         self.exchange(pending, message, deadline).await
     }
 
+    /// As [`request`](Self::request), for what changes nothing: it is sent again when no answer came
+    /// for [`PATIENCE`], since a server that ends takes with it what it was asked.
+    pub(crate) async fn ask(
+        &self,
+        subject: Subject,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Message> {
+        loop {
+            let turn = deadline.min(Instant::now() + PATIENCE);
+            match self.request(subject.clone(), None, payload.clone(), turn).await {
+                Err(_) if turn < deadline && turn <= Instant::now() => {}
+                answered => return answered,
+            }
+        }
+    }
+
     /// As [`request`](Self::request), for what may change something. Every other error than
     /// `Timeout` means that nobody took the message: it was not sent, nobody serves its subject, or
     /// it is not permitted.
@@ -338,7 +358,7 @@ impl Link {
 
     /// Why nothing came until the deadline.
     #[cold]
-    fn no_answer(&self) -> Error {
+    pub(crate) fn no_answer(&self) -> Error {
         match self.state() {
             State::Closed => self.closed(),
             State::Connected | State::Draining => Error::new(

@@ -10,12 +10,14 @@
 //!   bucket is then taken to be as this crate makes them, and a missing one is an error.
 
 pub(crate) mod api;
+mod batch;
 mod bucket;
 mod buckets;
 mod clock;
 mod config;
 mod feed;
 mod message;
+mod transaction;
 mod write;
 
 use std::borrow::Cow;
@@ -25,8 +27,10 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use self::batch::CHUNKS_AT_ONCE;
 use self::bucket::Bucket;
 use self::buckets::Buckets;
 use super::driver::{Capabilities, Consistency, Driver, Filter, Found, Signal, Update, Write};
@@ -43,6 +47,8 @@ const ANSWER_OVERHEAD: usize = 4096;
 pub(crate) struct NatsDriver {
     link: Arc<Link>,
     buckets: Buckets,
+    /// The requests for many keys that may begin.
+    chunks: Semaphore,
 }
 
 impl NatsDriver {
@@ -53,7 +59,8 @@ impl NatsDriver {
 
     /// The same with another codec for buckets that do not say how their keys are written.
     pub(crate) fn with_key_codec(link: Arc<Link>, codec: KeyCodec) -> Self {
-        NatsDriver { buckets: Buckets::new(link.clone(), codec), link }
+        let chunks = Semaphore::new(CHUNKS_AT_ONCE);
+        NatsDriver { buckets: Buckets::new(link.clone(), codec), link, chunks }
     }
 
     /// What there is to say of a key in a bucket that does not exist.
@@ -104,7 +111,7 @@ impl NatsDriver {
     ) -> Result<Found> {
         if bucket.direct && consistency == Consistency::Any {
             let subject = bucket.read_subject(key)?.into();
-            let answer = self.link.request(subject, None, Bytes::new(), deadline).await?;
+            let answer = self.link.ask(subject, Bytes::new(), deadline).await?;
             return message::direct(bucket, answer);
         }
         let subject = bucket.subject(key)?;
@@ -227,9 +234,7 @@ impl Driver for NatsDriver {
         consistency: Consistency,
         deadline: Instant,
     ) -> BoxFuture<'a, Vec<Result<Found>>> {
-        Box::pin(futures::future::join_all(
-            keys.iter().map(move |key| self.get(bucket, *key, consistency, deadline)),
-        ))
+        Box::pin(self.read_many(bucket, keys, consistency, deadline))
     }
 
     fn write<'a>(
@@ -243,11 +248,11 @@ impl Driver for NatsDriver {
 
     fn transaction<'a>(
         &'a self,
-        _bucket: &'a str,
-        _writes: Vec<Write<'a>>,
-        _deadline: Instant,
+        bucket: &'a str,
+        writes: Vec<Write<'a>>,
+        deadline: Instant,
     ) -> BoxFuture<'a, Result<Vec<u64>>> {
-        unsupported()
+        Box::pin(async move { self.transact(bucket, &writes, deadline).await })
     }
 
     fn list<'a>(

@@ -1,15 +1,17 @@
 //! Key-value on real nats-servers: what is stored, buckets, other clients, faults, permissions.
 
 mod access;
+mod batch;
 mod buckets;
 mod faults;
 mod interop;
 mod list;
 mod stored;
+mod transactions;
 
 use nats_connector::{Connector, Settings};
 use serde_json::Value;
-use testkit::Server;
+use testkit::{Cluster, Server};
 
 async fn connect(server: &Server) -> Connector {
     connect_with(server, &[]).await
@@ -39,4 +41,22 @@ async fn stream(connector: &Connector, bucket: &str) -> Value {
 async fn delete_stream(connector: &Connector, bucket: &str) {
     let answer = api(connector, &format!("STREAM.DELETE.KV_{bucket}"), Value::Null).await;
     assert_eq!(answer["success"], true, "{answer}");
+}
+
+/// Kills the node that leads a bucket, as soon as there is one, and waits until the cluster is whole
+/// again.
+async fn kill_leader(cluster: &mut Cluster, connector: &Connector, bucket: &str) {
+    let context = connector.jetstream().unwrap();
+    let leader = loop {
+        let info = context.get_stream(format!("KV_{bucket}")).await;
+        let leader = info.ok().and_then(|stream| stream.cached_info().cluster.clone()?.leader);
+        match leader {
+            Some(leader) => break leader,
+            None => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    };
+    let leader = cluster.node_named(&leader);
+    leader.kill().await;
+    leader.restart().await;
+    cluster.ready().await;
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use async_nats::Message;
 use async_nats::jetstream::stream::RawMessage;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -29,7 +30,10 @@ const UPDATE_REFUSED: u64 = 10069;
 const STORE_NOT_MADE: u64 = 10049;
 const TTL_INVALID: u64 = 10165;
 const TTL_DISABLED: u64 = 10166;
+const TOO_MANY_REQUESTS: u64 = 10167;
 const ATOMIC_DISABLED: u64 = 10174;
+const ATOMIC_INCOMPLETE: u64 = 10176;
+const ATOMIC_TOO_MANY: u64 = 10210;
 
 /// A stream as the server tells it.
 #[derive(Debug, Deserialize)]
@@ -86,8 +90,9 @@ impl Info {
 
 /// Asks for a stream; `None` when the server says that there is none.
 pub(crate) async fn info(link: &Link, stream: &str, deadline: Instant) -> Result<Option<Info>> {
-    match told(link, &format!("STREAM.INFO.{stream}"), Bytes::new(), deadline).await {
-        Ok(info) => Ok(Some(info)),
+    let sent = SystemTime::now();
+    match ask(link, &format!("STREAM.INFO.{stream}"), Bytes::new(), deadline).await {
+        Ok(info) => Ok(Some(told(info, sent))),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
@@ -100,7 +105,10 @@ pub(crate) async fn create(
     config: &Map<String, Value>,
     deadline: Instant,
 ) -> Result<Info> {
-    told(link, &format!("STREAM.CREATE.{stream}"), body(&json!(config)), deadline).await
+    let sent = SystemTime::now();
+    let subject = format!("STREAM.CREATE.{stream}");
+    let made = call(link, &subject, body(&json!(config)), deadline).await?;
+    Ok(told(made, sent))
 }
 
 /// Changes a stream to `config`.
@@ -110,7 +118,18 @@ pub(super) async fn update(
     config: &Map<String, Value>,
     deadline: Instant,
 ) -> Result<Info> {
-    told(link, &format!("STREAM.UPDATE.{stream}"), body(&json!(config)), deadline).await
+    let sent = SystemTime::now();
+    let subject = format!("STREAM.UPDATE.{stream}");
+    let changed = call(link, &subject, body(&json!(config)), deadline).await?;
+    Ok(told(changed, sent))
+}
+
+/// An answer with what it says of the server's clock.
+fn told(mut info: Info, sent: SystemTime) -> Info {
+    if let Some(at) = info.ts.as_deref().and_then(|ts| humantime::parse_rfc3339(ts).ok()) {
+        info.clock = Clock::read(sent, at, SystemTime::now());
+    }
+    info
 }
 
 /// Deletes a stream; whether there was one.
@@ -137,7 +156,7 @@ pub(super) async fn names(link: &Link, deadline: Instant) -> Result<Vec<String>>
     let mut names = Vec::new();
     loop {
         let request = body(&json!({ "offset": names.len() }));
-        let page: Page = call(link, "STREAM.NAMES", request, deadline).await?;
+        let page: Page = ask(link, "STREAM.NAMES", request, deadline).await?;
         let found = page.streams.unwrap_or_default();
         let last = found.is_empty();
         names.extend(found);
@@ -145,16 +164,6 @@ pub(super) async fn names(link: &Link, deadline: Instant) -> Result<Vec<String>>
             return Ok(names);
         }
     }
-}
-
-/// A call that is answered with a stream, and what the answer says of the server's clock.
-async fn told(link: &Link, subject: &str, payload: Bytes, deadline: Instant) -> Result<Info> {
-    let sent = SystemTime::now();
-    let mut info: Info = call(link, subject, payload, deadline).await?;
-    if let Some(at) = info.ts.as_deref().and_then(|ts| humantime::parse_rfc3339(ts).ok()) {
-        info.clock = Clock::read(sent, at, SystemTime::now());
-    }
-    Ok(info)
 }
 
 /// The last message of a subject, as the stream's leader has it.
@@ -169,7 +178,7 @@ pub(crate) async fn last_message(
         message: RawMessage,
     }
     let request = body(&json!({ "last_by_subj": subject }));
-    match call::<Found>(link, &format!("STREAM.MSG.GET.{stream}"), request, deadline).await {
+    match ask::<Found>(link, &format!("STREAM.MSG.GET.{stream}"), request, deadline).await {
         Ok(found) => Ok(Some(found.message)),
         Err(error) if has_code(&error, NO_MESSAGE_FOUND) => Ok(None),
         Err(error) => Err(error),
@@ -225,19 +234,33 @@ pub(crate) fn body(json: &Value) -> Bytes {
     json.to_string().into()
 }
 
-/// A call of the API, and what it answers.
+/// A call that changes nothing, which may be asked again.
+pub(crate) async fn ask<T: DeserializeOwned>(
+    link: &Link,
+    subject: &str,
+    payload: Bytes,
+    deadline: Instant,
+) -> Result<T> {
+    read(link.ask(link.js_subject(subject), payload, deadline).await)
+}
+
+/// A call that may change something.
 pub(crate) async fn call<T: DeserializeOwned>(
     link: &Link,
     subject: &str,
     payload: Bytes,
     deadline: Instant,
 ) -> Result<T> {
+    read(link.request_change(link.js_subject(subject), None, payload, deadline).await)
+}
+
+/// What a call was answered with.
+fn read<T: DeserializeOwned>(answer: Result<Message>) -> Result<T> {
     #[derive(Deserialize)]
     struct Failed {
         error: Option<ApiError>,
     }
-    let subject = link.js_subject(subject);
-    let answer = link.request(subject, None, payload, deadline).await.map_err(|error| {
+    let answer = answer.map_err(|error| {
         if error.is_no_responders() {
             Error::no_responders(
                 "JetStream does not answer: it is not enabled for this server and account, or \
@@ -268,6 +291,7 @@ pub(crate) fn error(failure: &ApiError) -> Error {
         MESSAGE_TOO_LARGE | STREAM_FULL => ErrorKind::TooLarge,
         REPLICAS_NEED_A_CLUSTER | TTL_DISABLED | ATOMIC_DISABLED => ErrorKind::Unsupported,
         INVALID_CONFIG | UPDATE_REFUSED | TTL_INVALID => ErrorKind::InvalidInput,
+        TOO_MANY_REQUESTS | ATOMIC_INCOMPLETE | ATOMIC_TOO_MANY => ErrorKind::Unavailable,
         _ if failure.code == 503 => ErrorKind::Unavailable,
         _ => ErrorKind::Other,
     };
@@ -295,6 +319,11 @@ pub(super) fn write_error(failure: &ApiError, bucket: &Bucket) -> Error {
 pub(crate) fn is_temporary(error: &Error) -> bool {
     let told = error.context(ERR_CODE).is_some();
     told && (error.kind() == ErrorKind::Unavailable || is_switched_off(error))
+}
+
+/// Whether messages of a batch did not arrive; nothing of it was stored.
+pub(super) fn is_incomplete(error: &Error) -> bool {
+    has_code(error, ATOMIC_INCOMPLETE)
 }
 
 /// Whether the bucket lacks an option that the call needs.

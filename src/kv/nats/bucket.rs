@@ -1,5 +1,6 @@
 //! A bucket as the server has it: what reads and writes need of its stream.
 
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use async_nats::Subject;
@@ -39,6 +40,8 @@ pub(super) struct Bucket {
     pub(super) created: Option<SystemTime>,
     /// The clock that its times and lifetimes are told by.
     pub(super) clock: Clock,
+    /// The server, or this user's permissions, have no requests for many keys here.
+    pub(super) refuses_many: AtomicBool,
     /// Read from the server; else assumed, because this user may not ask.
     pub(super) known: bool,
 }
@@ -90,6 +93,7 @@ impl Bucket {
             max_age: None,
             created: None,
             clock: Clock::default(),
+            refuses_many: AtomicBool::new(false),
             known: false,
         }
     }

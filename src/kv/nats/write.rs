@@ -150,7 +150,9 @@ impl NatsDriver {
         let mut retry = Retry::until(deadline);
         let mut first = None;
         loop {
-            let bucket = self.bucket_for(name, std::slice::from_ref(&write), deadline).await?;
+            let one = std::slice::from_ref(&write);
+            let needs = ends(&write).then_some(Feature::PerKeyTtl);
+            let bucket = self.bucket_for(name, one, needs, deadline).await?;
             let Some(bucket) = bucket else {
                 return match write {
                     Write { condition: Condition::Always | Condition::Revision(0), .. } => Ok(0),
@@ -168,11 +170,12 @@ impl NatsDriver {
     }
 
     /// The bucket for these changes, made when it is missing and they may make it: there is a value
-    /// to store, and no condition that a new bucket's keys cannot meet.
+    /// to store, no condition that a new bucket's keys cannot meet, and what they need is there.
     pub(super) async fn bucket_for(
         &self,
         name: &str,
         writes: &[Write<'_>],
+        needs: Option<Feature>,
         deadline: Instant,
     ) -> Result<Option<Arc<Bucket>>> {
         let stores = |write: &Write<'_>| matches!(write.change, Change::Put(..));
@@ -184,14 +187,11 @@ impl NatsDriver {
             let bucket = self.buckets.open(name, deadline).await?;
             return if bucket.is_none() { check_keys().map(|()| None) } else { Ok(bucket) };
         }
-        let server = match writes.iter().any(ends) {
-            true => Some(self.link.capabilities(deadline).await?),
-            false => None,
+        let needed = match needs {
+            Some(feature) => self.link.capabilities(deadline).await?.require(feature),
+            None => Ok(()),
         };
-        let check = || {
-            check_keys()?;
-            server.map_or(Ok(()), |server| server.require(Feature::PerKeyTtl))
-        };
+        let check = || check_keys().and(needed);
         self.buckets.open_or_make(name, check, deadline).await.map(Some)
     }
 
@@ -281,7 +281,7 @@ impl NatsDriver {
         }
     }
 
-    fn check_size(&self, value: &Value) -> Result<()> {
+    pub(super) fn check_size(&self, value: &Value) -> Result<()> {
         let (size, limit) = (value.bytes.len(), self.max_value_size());
         if size <= limit {
             return Ok(());
