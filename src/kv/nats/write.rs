@@ -229,7 +229,8 @@ impl NatsDriver {
             Change::Purge => !bucket.ttl,
         };
         let never = write.condition == Condition::Revision(0);
-        if !never && !(leaves_heaps && bucket.known) {
+        let reads = never || (leaves_heaps && bucket.known);
+        if !reads {
             return Ok(false);
         }
         let found = self.read_once(bucket, write.key, Consistency::Latest, deadline).await?;
