@@ -330,8 +330,3 @@ impl Driver for NatsDriver {
         Box::pin(self.buckets.create(config, deadline))
     }
 }
-
-/// What is still to come.
-fn unsupported<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T>> {
-    Box::pin(futures::future::ready(Err(Error::new(ErrorKind::Unsupported, "not there yet"))))
-}
