@@ -85,4 +85,11 @@ async fn what_differs_is_told_once_and_stays() {
     let same = BucketConfig::new("s").history(3).ttl(Duration::from_secs(60));
     let same = connector.kv().get_or_create_bucket(same).await.unwrap();
     assert!(same.differences.is_empty(), "{found:?}");
+
+    // Deleted elsewhere, it is made anew as the store describes it.
+    connector.kv().delete_bucket("s").await.unwrap();
+    kv.set("k", "v").await.unwrap();
+    let described = BucketConfig::new("s").history(3).ttl(Duration::from_secs(3600));
+    let described = connector.kv().get_or_create_bucket(described).await.unwrap();
+    assert!(!described.made && described.differences.is_empty(), "{:?}", described.differences);
 }

@@ -2,6 +2,7 @@
 
 mod bad;
 mod buckets;
+mod kryten;
 mod opening;
 mod own;
 mod secrets;

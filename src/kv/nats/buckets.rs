@@ -39,7 +39,7 @@ struct Slot {
 /// What only the one who opens or makes a bucket needs.
 #[derive(Debug, Default)]
 struct Opening {
-    /// The config that this process made the bucket with.
+    /// The config that this process made the bucket with, or would have if it had not been there.
     made_with: Option<BucketConfig>,
     /// When the last question that was answered with "no such bucket" was asked.
     missing_at: Option<Instant>,
@@ -124,6 +124,7 @@ impl Buckets {
         self.change_slot(name, deadline, async |slot, opening| {
             if let Some(info) = api::info(&self.link, &stream_name(name), deadline).await? {
                 self.keep(name, slot, &info);
+                opening.made_with.get_or_insert_with(|| config.clone());
                 return Ok(false);
             }
             check_supported(config, self.codec, &server)?;
