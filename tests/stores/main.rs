@@ -3,6 +3,7 @@
 mod bad;
 mod buckets;
 mod kryten;
+mod nats_py;
 mod opening;
 mod own;
 mod secrets;

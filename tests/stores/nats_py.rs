@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use nats_connector::kv::{Event, Kv, Watch};
+use nats_connector::kv::{Event, Kv, Watcher};
 use nats_connector::{Serializer, Stores};
 use serde_json::{Value, json};
 use testkit::{NatsPy, Server};
@@ -71,7 +71,8 @@ async fn values_go_both_ways() {
          STORES.OURS.HISTORY=3",
     );
     let (text, json) = (stores.get("text").unwrap(), stores.get("json").unwrap());
-    let created = peer.ask(&json!({"call": "get_or_create", "bucket": "shared", "max_value_size": 1_048_576}));
+    let created = peer
+        .ask(&json!({"call": "get_or_create", "bucket": "shared", "max_value_size": 1_048_576}));
     assert_eq!(created, true);
 
     // Theirs, read here.
@@ -122,7 +123,8 @@ async fn values_go_both_ways() {
     assert!(text.create("name", "new").await.is_ok());
     let create = json!({"call": "create", "bucket": "shared", "key": "name", "value": "00"});
     assert_eq!(peer.ask(&create), Value::Null);
-    let create = json!({"call": "create", "bucket": "shared", "key": "city", "value": hex(b"Bonn")});
+    let create =
+        json!({"call": "create", "bucket": "shared", "key": "city", "value": hex(b"Bonn")});
     let revision = peer.ask(&create).as_u64().unwrap();
     assert!(text.create("city", "x").await.unwrap_err().is_already_exists());
     let newer = text.set("city", "Trier").if_revision(revision).await.unwrap();
@@ -166,7 +168,7 @@ async fn raw_colons_are_one_key_for_both() {
 }
 
 /// An event in the form in which the other client tells it.
-async fn next(watch: &mut nats_connector::kv::Events) -> Value {
+async fn next(watch: &mut Watcher) -> Value {
     let event = timeout(Duration::from_secs(20), futures::StreamExt::next(watch)).await;
     match event.unwrap().unwrap().unwrap() {
         Event::Put(put) => json!([null, put.key, hex(&put.value), put.revision]),

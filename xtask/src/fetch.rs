@@ -1,4 +1,4 @@
-//! `cargo xtask fetch`: the nats-servers that the tests run on.
+//! `cargo xtask fetch`: the servers and clients that the tests run on.
 
 use std::process::ExitCode;
 
@@ -13,6 +13,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         let path = fetch::binary(version).map_err(|missing| missing.to_string())?;
         println!("{version}: {}", path.display());
     }
+    let path = testkit::nats_py().map_err(|missing| missing.to_string())?;
+    println!("nats-py: {}", path.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -26,6 +28,13 @@ pub(crate) fn for_tests() -> Result<(), String> {
             }
             Err(missing) => println!("{version} is missing, its tests are skipped: {missing}"),
         }
+    }
+    match testkit::nats_py() {
+        Ok(path) => println!("nats-py: {}", path.display()),
+        Err(missing) if all_required() => {
+            return Err(format!("REQUIRE_ALL=1, but nats-py is missing: {missing}"));
+        }
+        Err(missing) => println!("nats-py is missing, its tests are skipped: {missing}"),
     }
     Ok(())
 }

@@ -63,6 +63,12 @@ const HASHES: [(Version, [&str; 4]); 4] = [
 #[derive(Clone, Debug)]
 pub struct Missing(String);
 
+impl Missing {
+    pub(crate) fn new(message: String) -> Missing {
+        Missing(message)
+    }
+}
+
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -150,7 +156,7 @@ fn release_of(binary: &Path) -> Option<(u32, u32)> {
 }
 
 /// The workspace's `target` folder.
-fn target_dir() -> PathBuf {
+pub(crate) fn target_dir() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let workspace = workspace.expect("this crate is in crates/ of the workspace");
     let named = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
@@ -230,7 +236,7 @@ fn set_executable(file: &Path) -> std::io::Result<()> {
     fs::set_permissions(file, fs::Permissions::from_mode(0o755))
 }
 
-fn run(command: &mut Command) -> Result<Output, String> {
+pub(crate) fn run(command: &mut Command) -> Result<Output, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().map_err(|e| match e.kind() {
         ErrorKind::NotFound => format!("{program} is not installed"),

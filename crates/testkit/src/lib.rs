@@ -28,6 +28,7 @@
 //! - [`Authority`], [`Operator`], [`NKey`]: certificates, `.creds` files and keys for them.
 //! - [`Proxy`]: TCP that delays, cuts, black-holes, refuses and counts.
 //! - [`Program`]: a program under test, watched by what it prints.
+//! - [`NatsPy`]: nats-py, the client of another language.
 //! - [`require`] and [`Version`]: which server versions are there.
 //! - [`logs::Logs`]: everything that was logged, to prove that a secret was not.
 //! - [`eventually`], [`soak`], [`size`]: waiting and test sizes.
@@ -44,6 +45,7 @@ pub mod logs;
 mod operator;
 mod program;
 mod proxy;
+mod python;
 mod server;
 mod version;
 mod wait;
@@ -53,6 +55,7 @@ pub use cluster::Cluster;
 pub use operator::{NKey, Operator};
 pub use program::{Line, Program, cargo};
 pub use proxy::Proxy;
+pub use python::{NatsPy, nats_py, require_nats_py};
 pub use server::Server;
 pub use server::builder::ServerBuilder;
 pub use server::config::Permissions;
