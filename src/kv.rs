@@ -39,6 +39,8 @@ mod key;
 mod memory;
 pub(crate) mod nats;
 mod near;
+#[cfg(feature = "redis")]
+mod redis;
 pub(crate) mod retry;
 mod slot;
 mod status;
@@ -68,6 +70,8 @@ pub use glob::Glob;
 pub use key::{Key, KeyCodec, MAX_KEY_LEN};
 pub use memory::MemoryDriver;
 pub use near::{NearCacheConfig, NearCacheStats};
+#[cfg(feature = "redis")]
+pub use redis::{RedisConfig, RedisDriver};
 pub use status::{BucketStatus, Difference};
 
 use crate::error::Result;

@@ -1,8 +1,8 @@
 //! Every key-value driver of this crate runs the whole suite, NATS on every server it supports.
 
-use nats_connector::kv::Kv;
+use nats_connector::kv::{Kv, RedisConfig, RedisDriver};
 use nats_connector::{Connector, Settings, conformance};
-use testkit::{Server, Version, require};
+use testkit::{Redis, Server, Version, require, require_redis};
 
 #[tokio::test]
 async fn memory() {
@@ -18,6 +18,19 @@ async fn connector_in_process() {
     assert!(connector.drain().await.is_clean());
     assert!(kv.set("key", &1).await.unwrap_err().is_closed());
     assert!(kv.get::<u32>("key").await.unwrap_err().is_closed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis() {
+    if !require_redis() {
+        return;
+    }
+    let server = Redis::builder().start().await;
+    let driver = RedisDriver::connect(RedisConfig::new(server.url())).await.unwrap();
+    let kv = Kv::new(driver.clone());
+    conformance::kv::run(|| kv.clone()).await;
+    driver.close();
+    assert!(kv.set("key", &1).await.unwrap_err().is_closed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

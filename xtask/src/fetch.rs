@@ -1,5 +1,6 @@
 //! `cargo xtask fetch`: the servers and clients that the tests run on.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use testkit::fetch;
@@ -13,8 +14,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         let path = fetch::binary(version).map_err(|missing| missing.to_string())?;
         println!("{version}: {}", path.display());
     }
-    let path = testkit::nats_py().map_err(|missing| missing.to_string())?;
-    println!("nats-py: {}", path.display());
+    for (name, found) in others() {
+        println!("{name}: {}", found.map_err(|missing| missing.to_string())?.display());
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -29,12 +31,19 @@ pub(crate) fn for_tests() -> Result<(), String> {
             Err(missing) => println!("{version} is missing, its tests are skipped: {missing}"),
         }
     }
-    match testkit::nats_py() {
-        Ok(path) => println!("nats-py: {}", path.display()),
-        Err(missing) if all_required() => {
-            return Err(format!("REQUIRE_ALL=1, but nats-py is missing: {missing}"));
+    for (name, found) in others() {
+        match found {
+            Ok(path) => println!("{name}: {}", path.display()),
+            Err(missing) if all_required() => {
+                return Err(format!("REQUIRE_ALL=1, but {name} is missing: {missing}"));
+            }
+            Err(missing) => println!("{name} is missing, its tests are skipped: {missing}"),
         }
-        Err(missing) => println!("nats-py is missing, its tests are skipped: {missing}"),
     }
     Ok(())
+}
+
+/// What there is in one version only.
+fn others() -> [(&'static str, Result<PathBuf, fetch::Missing>); 2] {
+    [("nats-py", testkit::nats_py()), ("redis-server", fetch::redis())]
 }

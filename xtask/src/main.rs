@@ -53,11 +53,7 @@ const COMMANDS: [Command; 7] = [
         meaning: "say what is wrong with settings, connection or server; takes settings as arguments",
         run: doctor::run,
     },
-    Command {
-        name: "fetch",
-        meaning: "fetch the nats-servers that the tests run on",
-        run: fetch::run,
-    },
+    Command { name: "fetch", meaning: "fetch the servers that the tests run on", run: fetch::run },
 ];
 
 fn main() -> ExitCode {

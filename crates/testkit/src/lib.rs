@@ -1,4 +1,4 @@
-//! Real nats-servers for tests.
+//! Real servers for tests: nats-server, and redis-server.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -25,6 +25,7 @@
 //! - [`Server`]: one server on a free loopback port with a folder of its own; ends on drop, when
 //!   a test panics, and when the test process is killed. What it can be: [`ServerBuilder`].
 //! - [`Cluster`]: three of them.
+//! - [`Redis`]: one redis-server, in the same way; [`require_redis`] tells whether it is there.
 //! - [`Authority`], [`Operator`], [`NKey`]: certificates, `.creds` files and keys for them.
 //! - [`Proxy`]: TCP that delays, cuts, black-holes, refuses and counts.
 //! - [`Program`]: a program under test, watched by what it prints.
@@ -46,6 +47,7 @@ mod operator;
 mod program;
 mod proxy;
 mod python;
+mod redis;
 mod server;
 mod version;
 mod wait;
@@ -56,6 +58,7 @@ pub use operator::{NKey, Operator};
 pub use program::{Line, Program, cargo};
 pub use proxy::Proxy;
 pub use python::{NatsPy, nats_py, require_nats_py};
+pub use redis::{Redis, RedisBuilder, require_redis};
 pub use server::Server;
 pub use server::builder::ServerBuilder;
 pub use server::config::Permissions;

@@ -26,7 +26,7 @@ pub async fn listing(kv: &Kv) {
         ok("set", raw.kv.set(name, name).await);
         ok("set anew", raw.kv.set(name, name).await);
     }
-    for (prefix, name) in [("app", "one"), ("app", "user:1"), ("app:two", "two"), ("apple", "x")] {
+    for (prefix, name) in [("app", "one"), ("app", "user:1"), ("app two", "two"), ("apple", "x")] {
         ok("set under a prefix", raw.kv.clone().with_prefix(prefix).set(name, &1).await);
     }
     ok("set", raw.kv.set("gone", &1).await);
@@ -35,14 +35,14 @@ pub async fn listing(kv: &Kv) {
     ok("purge", raw.kv.purge("purged").await);
 
     assert_eq!(list("app", None).await, set(&["one", "user:1"]), "under a prefix");
-    assert_eq!(list("app:two", None).await, set(&["two"]), "under another");
+    assert_eq!(list("app two", None).await, set(&["two"]), "under another");
     assert_eq!(list("nothing", None).await, set(&[]), "under one without keys");
     let whole = |prefix, name: &str| {
         let key = Key::new(prefix, name);
         raw.driver.whole_name(&raw.bucket, key).map(|name| name.into_owned())
     };
     let mut all = set(&names);
-    for (prefix, name) in [("app", "one"), ("app", "user:1"), ("app:two", "two"), ("apple", "x")] {
+    for (prefix, name) in [("app", "one"), ("app", "user:1"), ("app two", "two"), ("apple", "x")] {
         let Some(name) = whole(prefix, name) else { panic!("{prefix} {name} has no whole name") };
         all.insert(name);
     }
