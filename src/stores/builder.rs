@@ -17,6 +17,7 @@ use crate::kv::{BucketConfig, Driver, KeyCodec, Kv, MemoryDriver};
 use crate::serializer::Serializer;
 use crate::settings::stores::{self, BUILT_IN, StoreFields};
 use crate::settings::{Settings, SettingsBuilder};
+use crate::shutdown;
 
 type Factory =
     Arc<dyn Fn(StoreSettings) -> BoxFuture<'static, Result<Arc<dyn Driver>>> + Send + Sync>;
@@ -253,6 +254,10 @@ async fn nats(given: Option<Connector>, settings: Settings) -> Result<BackEnd> {
     let global = || global().filter(|connector| *connector.settings() == settings);
     match given.or_else(global).filter(|connector| connector.state() != State::Closed) {
         Some(connector) => Ok(BackEnd::Nats { connector, owned: false }),
+        // Also after the shutdown's report: nobody would drain it.
+        None if shutdown::is_requested() => {
+            Err(Error::new(ErrorKind::Closed, "the process is shutting down"))
+        }
         None => {
             let connector = Connector::connect(&settings).await?;
             Ok(BackEnd::Nats { connector, owned: true })
