@@ -8,6 +8,7 @@ mod interop;
 mod list;
 mod stored;
 mod transactions;
+mod watch;
 
 use nats_connector::{Connector, Settings};
 use serde_json::Value;
