@@ -112,7 +112,8 @@ pub(in crate::kv) async fn create(
                     return Ok(Err(found));
                 }
                 // Somebody else was faster, and gone again.
-                if revision != 0 && !retry.pause().await {
+                let again = revision != 0 || found.revision() == 0;
+                if again && !retry.pause().await {
                     return Err(error);
                 }
                 revision = found.revision();
