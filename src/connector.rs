@@ -118,7 +118,7 @@ impl Connector {
         kv: Kv,
         counters: counters::Stores,
     ) -> Connector {
-        let life = Life::begin(back_end, settings.drain_timeout());
+        let life = Life::begin(back_end, settings.drain_timeout(), kv.locks());
         let pubsub = PubSub::configured(driver, life.clone(), &settings);
         Connector(Arc::new(Inner { settings, life, pubsub, kv, counters }))
     }

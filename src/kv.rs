@@ -36,6 +36,7 @@ mod facade;
 mod flights;
 mod glob;
 mod key;
+mod lock;
 mod memory;
 pub(crate) mod nats;
 mod near;
@@ -51,8 +52,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use calls::{
-    Entry, Event, GetAll, GetOrLoad, Increment, KeyStream, Keys, Many, Pairs, Provisioned, Read,
-    ReadMany, Record, Replace, Set, SetMany, Transaction, Watch, Watcher,
+    Entry, Event, GetAll, GetOrLoad, Increment, KeyStream, Keys, Lock, Many, Pairs, Provisioned,
+    Read, ReadMany, Record, Replace, Set, SetMany, Transaction, Watch, Watcher,
 };
 pub use config::{BucketConfig, Storage};
 pub use driver::{Capabilities, Driver};
@@ -62,12 +63,14 @@ pub use facade::{
     delete, delete_bucket, delete_if_revision, delete_many, delete_matching, driver, drivers,
     entry, entry_raw, exists, expire, flush, get, get_all, get_all_matching, get_many,
     get_many_raw, get_or, get_or_create_bucket, get_or_load, get_raw, get_raw_with_expiration,
-    get_with_expiration, history, increment, item_count, keys, keys_matching, persist, purge,
+    get_with_expiration, history, increment, item_count, keys, keys_matching, lock, persist, purge,
     replace, set, set_default_driver, set_many, set_raw, take, touch, transaction, update, watch,
     watch_all,
 };
 pub use glob::Glob;
 pub use key::{Key, KeyCodec, MAX_KEY_LEN};
+pub(crate) use lock::Locks;
+pub use lock::{Guarded, LockGuard};
 pub use memory::MemoryDriver;
 pub use near::{NearCacheConfig, NearCacheStats};
 #[cfg(feature = "redis")]
@@ -191,6 +194,11 @@ impl Kv {
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         self.edit(|scope| scope.timeout = Some(timeout))
+    }
+
+    /// The locks of this handle's store.
+    pub(crate) fn locks(&self) -> Arc<Locks> {
+        self.store.as_ref().map(|store| store.locks.clone()).unwrap_or_default()
     }
 
     /// The driver behind this handle, for what only that driver has:

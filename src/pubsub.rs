@@ -128,7 +128,8 @@ impl PubSub {
     #[must_use]
     pub fn new(driver: impl Driver) -> Self {
         let driver = Arc::new(driver);
-        let life = Life::begin(BackEnd::Driver(driver.clone()), DEFAULT_DRAIN_TIMEOUT);
+        let back_end = BackEnd::Driver(driver.clone());
+        let life = Life::begin(back_end, DEFAULT_DRAIN_TIMEOUT, Arc::default());
         PubSub::build(driver, None, life, DEFAULT_TIMEOUT, "", Serializer::json())
     }
 

@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::connector::{DrainReport, Life, global};
 use crate::deadline::after;
 use crate::error::{BoxError, Error, ErrorKind, Result};
+use crate::kv::Locks;
 use crate::pubsub::HandlerResult;
 
 mod signals;
@@ -30,6 +31,9 @@ pub(crate) use signals::install as install_signals;
 
 /// The limit of all hooks together when no connector is registered.
 const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long giving back locks of drivers that no connector made may take.
+const LOCKS_TIMEOUT: Duration = Duration::from_secs(10);
 
 static SHUTDOWN: LazyLock<Shutdown> = LazyLock::new(|| Shutdown {
     phase: watch::channel(Phase::Running).0,
@@ -248,6 +252,10 @@ async fn perform() -> ShutdownReport {
     let hooks = run_hooks(after(timeout)).await;
     let lives = Life::all();
     let drains: Vec<DrainReport> = join_all(lives.iter().map(|life| life.drain())).await;
+    // Of stores that no connector made; handlers have finished.
+    let locks = Locks::all();
+    let deadline = after(LOCKS_TIMEOUT);
+    join_all(locks.iter().map(|locks| locks.release_all(deadline))).await;
     let report = ShutdownReport {
         hooks,
         handlers_finished: drains.iter().map(|drain| drain.handlers_finished).sum(),

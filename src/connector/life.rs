@@ -1,5 +1,5 @@
-//! What keeps a back end alive and ends it: subscriptions drain, a round trip proves what was sent,
-//! the connection closes.
+//! What keeps a back end alive and ends it: subscriptions drain, locks are given back, a round trip
+//! proves what was sent, the connection closes.
 //!
 //! The connector and every pub/sub handle share it, so that a shutdown finds subscriptions whose
 //! connector was dropped, and those of drivers that no connector made.
@@ -23,6 +23,8 @@ static LIVE: Mutex<Vec<Weak<Life>>> = Mutex::new(Vec::new());
 pub(crate) struct Life {
     pub(super) back_end: BackEnd,
     pub(crate) tasks: Tasks,
+    /// Those of the connector's key-value store.
+    locks: Arc<kv::Locks>,
     drain_timeout: Duration,
     drained: OnceCell<DrainReport>,
 }
@@ -59,9 +61,13 @@ impl DrainReport {
 
 impl Life {
     /// Remembers it for the shutdown.
-    pub(crate) fn begin(back_end: BackEnd, drain_timeout: Duration) -> Arc<Life> {
-        let tasks = Tasks::default();
-        let life = Arc::new(Life { back_end, tasks, drain_timeout, drained: OnceCell::new() });
+    pub(crate) fn begin(
+        back_end: BackEnd,
+        drain_timeout: Duration,
+        locks: Arc<kv::Locks>,
+    ) -> Arc<Life> {
+        let (tasks, drained) = (Tasks::default(), OnceCell::new());
+        let life = Arc::new(Life { back_end, tasks, locks, drain_timeout, drained });
         let mut live = lock();
         live.retain(|known| known.strong_count() > 0);
         live.push(Arc::downgrade(&life));
@@ -93,6 +99,7 @@ impl Life {
         let handlers = self.tasks.drain(deadline).await;
         // Also after the deadline a connected server gets a moment to answer.
         let last = deadline.max(after(Duration::from_millis(500)));
+        self.locks.release_all(last).await;
         let sent = match &self.back_end {
             BackEnd::Nats(link) => {
                 let sent = match link.barrier(last).await {

@@ -301,6 +301,9 @@ pub enum Consistency {
     Any,
     /// Sees every write that was acknowledged before.
     Latest,
+    /// As [`Latest`](Self::Latest), and a value is there until the store itself has ended it,
+    /// whatever this process' clock says. What nobody else may act on is read so: a lock.
+    Stored,
 }
 
 /// The keys that a listing or a watch is about.

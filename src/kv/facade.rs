@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    BucketConfig, Entry, Event, GetAll, GetOrLoad, Increment, Keys, Kv, Many, Provisioned, Read,
-    ReadMany, Replace, Set, SetMany, Transaction, Watch,
+    BucketConfig, Entry, Event, GetAll, GetOrLoad, Increment, Keys, Kv, Lock, Many, Provisioned,
+    Read, ReadMany, Replace, Set, SetMany, Transaction, Watch,
 };
 use crate::call::{Call, Task};
 use crate::error::{BoxError, Result};
@@ -248,6 +248,11 @@ pub fn watch_all() -> Call<Watch> {
 /// [`Kv::history`] on the default driver.
 pub fn history(key: impl Into<String>) -> Call<Task<Result<Vec<Event>>>> {
     Kv::unbound().history(key)
+}
+
+/// [`Kv::lock`] on the default driver.
+pub fn lock(name: impl Into<String>) -> Call<Lock> {
+    Kv::unbound().lock(name)
 }
 
 /// [`Kv::bind_bucket`] on the default driver.

@@ -116,7 +116,7 @@ impl NatsDriver {
         }
         let subject = bucket.subject(key)?;
         let found = api::last_message(&self.link, &bucket.stream, &subject, deadline).await?;
-        found.map_or(Ok(Found::NEVER), |raw| message::stored(bucket, raw))
+        found.map_or(Ok(Found::NEVER), |raw| message::stored(bucket, raw, consistency))
     }
 
     /// What `read` makes of the bucket, found again when it was gone; `None` when there is none.

@@ -9,6 +9,7 @@ use super::Key;
 use super::combine::Combiner;
 use super::driver::{Consistency, Driver, Found, Write};
 use super::flights::Flights;
+use super::lock::Locks;
 use super::near::{Near, Nears};
 use crate::error::Result;
 
@@ -23,6 +24,7 @@ pub(crate) struct Store {
     pub(super) combiner: Combiner,
     /// The loads under way.
     pub(super) flights: Flights,
+    pub(super) locks: Arc<Locks>,
 }
 
 impl Store {
@@ -32,6 +34,7 @@ impl Store {
             nears: Nears::default(),
             combiner: Combiner::default(),
             flights: Flights::default(),
+            locks: Arc::default(),
         })
     }
 

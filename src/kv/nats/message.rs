@@ -15,7 +15,7 @@ use super::api;
 use super::bucket::Bucket;
 use crate::connector::capabilities::ApiError;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kv::driver::{Entry, Found, Value, What};
+use crate::kv::driver::{Consistency, Entry, Found, Value, What};
 use crate::serializer::CONTENT_TYPE;
 
 /// The header of a message that is no value (ADR-8).
@@ -57,12 +57,16 @@ pub(super) fn copy(bucket: &Bucket, answer: Message) -> Result<(String, Found)> 
 }
 
 /// A message as the stream's leader gives it.
-pub(super) fn stored(bucket: &Bucket, raw: RawMessage) -> Result<Found> {
+pub(super) fn stored(bucket: &Bucket, raw: RawMessage, consistency: Consistency) -> Result<Found> {
     let message = StreamMessage::try_from(raw).map_err(|error| {
         Error::new(ErrorKind::Decode, "the stored message cannot be read").with_source(error)
     })?;
     let StreamMessage { sequence, headers, payload, time, .. } = message;
-    Ok(found(what(bucket, &headers, sequence, Some(time.into()), payload), sequence))
+    let what = what(bucket, &headers, sequence, Some(time.into()), payload);
+    Ok(match what {
+        What::Put(entry) if consistency == Consistency::Stored => Found::Value(entry),
+        what => found(what, sequence),
+    })
 }
 
 /// What a message did to its key, stored at this moment of the server's clock. Times in an entry

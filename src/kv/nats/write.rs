@@ -206,7 +206,7 @@ impl NatsDriver {
             bucket = self.with_ttl(name, bucket, deadline).await?;
         }
         if let Condition::Held { lock, revision } = write.condition {
-            let found = self.read_once(&bucket, lock, Consistency::Latest, deadline).await?;
+            let found = self.read_once(&bucket, lock, Consistency::Stored, deadline).await?;
             if !matches!(found, Found::Value(entry) if entry.revision == revision) {
                 return Err(Error::new(ErrorKind::Conflict, "the lock is not held any more"));
             }
