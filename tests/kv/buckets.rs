@@ -1,12 +1,12 @@
 //! Making, changing and finding buckets.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future;
-use nats_connector::ErrorKind;
 use nats_connector::kv::{BucketConfig, KeyCodec, Storage};
+use nats_connector::{Connector, ErrorKind};
 use serde_json::{Value, json};
-use testkit::Server;
+use testkit::{Server, Version, require, size};
 
 use super::{api, connect, delete_stream, stream};
 
@@ -176,6 +176,131 @@ async fn a_delete_finds_out_that_a_bucket_lost_its_markers_lifetime() {
     other.kv().bucket("b").set("key", &2).await.unwrap();
     kv.delete("key").await.unwrap();
     assert_eq!(kv.get::<u32>("key").await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_make_one_bucket_one_made_it() {
+    for version in [Version::V2_15, Version::V2_10] {
+        if !require(version) {
+            continue;
+        }
+        let server = Server::builder().version(version).jetstream().start().await;
+        let connectors = future::join_all((0..4).map(|_| connect(&server))).await;
+        for round in 0..5 {
+            let config = BucketConfig::new(format!("b{round}")).history(2);
+            let make = |connector: &Connector| connector.kv().get_or_create_bucket(config.clone());
+            let made = future::try_join_all(connectors.iter().map(make)).await.unwrap();
+            assert_eq!(made.iter().filter(|provisioned| provisioned.made).count(), 1);
+            assert!(made.iter().all(|provisioned| provisioned.differences.is_empty()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_there_stays_and_its_differences_are_told() {
+    let server = Server::builder().jetstream().start().await;
+    let connector = connect(&server).await;
+    let kv = connector.kv();
+    let config = BucketConfig::new("b").history(2).description("first");
+    kv.create_bucket(config).await.unwrap();
+    let before = stream(&connector, "b").await;
+    let other = BucketConfig::new("b").history(7).ttl(Duration::from_secs(60)).replicas(1);
+    let found = kv.get_or_create_bucket(other.max_bytes(5000)).await.unwrap();
+    assert!(!found.made);
+    let told: Vec<String> = found.differences.iter().map(ToString::to_string).collect();
+    let expected =
+        ["ttl is none, not 1m", "history is 2, not 7", "max_bytes is no limit, not 5000 bytes"];
+    assert_eq!(told, expected);
+    assert_eq!(stream(&connector, "b").await["config"], before["config"]);
+    // What is there is not refused for what the server could not make.
+    assert!(!kv.get_or_create_bucket(BucketConfig::new("b").replicas(3)).await.unwrap().made);
+    let error = kv.get_or_create_bucket(BucketConfig::new("c").replicas(3)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_is_what_the_server_has_now() {
+    for version in [Version::V2_15, Version::V2_10, Version::Debian29] {
+        if !require(version) {
+            continue;
+        }
+        let server = Server::builder().version(version).jetstream().start().await;
+        let (connector, other) = (connect(&server).await, connect(&server).await);
+        let kv = connector.kv().bucket("b");
+        assert_eq!(kv.bucket_status().await.unwrap(), None);
+        assert!(connector.kv().bind_bucket("b").await.unwrap_err().is_not_found());
+        let config = BucketConfig::new("b")
+            .ttl(Duration::from_secs(60))
+            .replicas(1)
+            .storage(Storage::Memory)
+            .history(5)
+            .max_value_size(1000)
+            .max_bytes(1_000_000)
+            .description("first");
+        let begun = SystemTime::now();
+        connector.kv().create_bucket(config.clone()).await.unwrap();
+        let status = kv.bucket_status().await.unwrap().unwrap();
+        let new = version == Version::V2_15;
+        let told = config.compression(false).key_codec(KeyCodec::Escape);
+        assert_eq!(status.config, told.per_key_ttl(new).transactions(new));
+        assert_eq!((status.messages, status.bytes, status.revision), (0, 0, 0));
+        let created = status.created.unwrap();
+        assert!(created + Duration::from_secs(1) > begun && created <= SystemTime::now());
+
+        // Others write and change it.
+        other.kv().bucket("b").set("key", &1).await.unwrap();
+        other.kv().bucket("b").set("key", &2).await.unwrap();
+        other.kv().create_bucket(BucketConfig::new("b").max_value_size(0)).await.unwrap();
+        let status = kv.bucket_status().await.unwrap().unwrap();
+        assert_eq!((status.messages, status.revision), (2, 2));
+        assert!(status.bytes > 0);
+        assert_eq!(status.created, Some(created));
+        assert!(status.config.clone().max_value_size(0) == status.config);
+
+        assert!(other.kv().delete_bucket("b").await.unwrap());
+        assert!(!other.kv().delete_bucket("b").await.unwrap());
+        assert_eq!(kv.bucket_status().await.unwrap(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_bucket_is_forgotten_with_its_config() {
+    let server = Server::builder().jetstream().start().await;
+    let connector = connect(&server).await;
+    let config = BucketConfig::new("b").history(3).storage(Storage::Memory);
+    let kv = connector.kv().create_bucket(config).await.unwrap();
+    kv.set("key", &1).await.unwrap();
+    assert!(connector.kv().delete_bucket("b").await.unwrap());
+    assert_eq!(kv.get::<u32>("key").await.unwrap(), None);
+    kv.set("key", &2).await.unwrap();
+    let status = kv.bucket_status().await.unwrap().unwrap();
+    assert_eq!(status.config.clone().history(1).storage(Storage::File), status.config);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buckets_are_told_apart_from_other_streams_page_by_page() {
+    let server = Server::builder().jetstream().start().await;
+    let connector = connect(&server).await;
+    assert_eq!(connector.kv().buckets().await.unwrap(), [""; 0]);
+    let other = json!({ "name": "ORDERS", "subjects": ["orders"], "storage": "memory" });
+    api(&connector, "STREAM.CREATE.ORDERS", other).await;
+    // The server gives 1,024 names at once.
+    let count = size(1_100, 3_000);
+    let names: Vec<usize> = (0..count).collect();
+    for names in names.chunks(100) {
+        let make = |n: &usize| {
+            let config = BucketConfig::new(format!("dev_{n:04}")).storage(Storage::Memory);
+            connector.kv().create_bucket(config).timeout(Duration::from_secs(60))
+        };
+        future::try_join_all(names.iter().map(make)).await.unwrap();
+    }
+    connector.kv().create_bucket(BucketConfig::new("prod")).await.unwrap();
+    let mut expected: Vec<String> = (0..count).map(|n| format!("dev_{n:04}")).collect();
+    expected.push("prod".to_owned());
+    assert_eq!(connector.kv().buckets().await.unwrap(), expected);
+    let dev = connector.kv().with_bucket_prefix("dev_").buckets().await.unwrap();
+    assert_eq!(dev.len(), count);
+    assert_eq!(dev[7], "0007");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,13 @@
 mod access;
 mod batch;
 mod buckets;
+mod conditions;
 mod faults;
 mod interop;
 mod list;
 mod stored;
 mod transactions;
+mod ttl;
 mod watch;
 
 use nats_connector::{Connector, Settings};

@@ -349,6 +349,12 @@ impl Buckets {
             )
             .with("key_codec", codec.as_str()));
         }
+        if config.per_key_ttl == Some(false) && info.flag("allow_msg_ttl") {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "a bucket that gives single values a lifetime (per_key_ttl) always will",
+            ));
+        }
         let options = Options::of(config);
         let can_keep = server.supports(Feature::StreamMetadata);
         let keep = config.key_codec.filter(|wanted| can_keep && kept != Some(*wanted));
