@@ -189,3 +189,24 @@ async fn servers_without_fencing_refuse_it() {
         assert_eq!(kv.bucket_status().await.unwrap().unwrap().revision, revision);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_do_not_show_values() {
+    let server = Server::builder().jetstream().max_payload(2048).start().await;
+    let kv = connect(&server).await.kv();
+    kv.create_bucket(BucketConfig::new("b").max_value_size(100)).await.unwrap();
+    let kv = kv.bucket("b");
+    kv.set_raw("key", "hunter2").await.unwrap();
+    let errors = [
+        kv.create("key", &"hunter2").await.map(drop),
+        kv.set_raw("key", "hunter2").if_revision(7).await.map(drop),
+        kv.set_raw("key", "hunter2".repeat(20)).await.map(drop),
+        kv.set_raw("key", "hunter2".repeat(500)).await.map(drop),
+        kv.get::<u32>("key").await.map(drop),
+        write(&kv, "key", value(Expiry::Never), Condition::Revision(9)).await.map(drop),
+    ];
+    for error in errors {
+        let error = error.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+}

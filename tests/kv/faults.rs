@@ -1,13 +1,17 @@
 //! An outage is an error, never a miss, and nothing hangs.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future;
-use nats_connector::ErrorKind;
 use nats_connector::kv::{BucketConfig, Kv};
-use testkit::{Cluster, Proxy, Server, eventually};
+use nats_connector::{Connector, ErrorKind, Settings};
+use serde::{Deserialize, Serialize};
+use testkit::{Cluster, Proxy, Server, eventually, size};
 
-use super::{connect, connect_with, stream};
+use super::{connect, connect_with, kill_leader, stream};
 
 /// A limit for calls that cannot succeed, and the slack that a busy machine may add.
 const LIMIT: Duration = Duration::from_millis(700);
@@ -124,4 +128,142 @@ async fn a_cluster_keeps_replaces_apart_and_tells_the_loss_of_its_majority() {
         Err(error) => assert!(outage.contains(&error.kind()), "{error:?}"),
     }
     assert!(begun.elapsed() < LIMIT * 3 + SLACK, "took {:?}", begun.elapsed());
+}
+
+/// A number that several clients count up, and who did it last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Count {
+    count: u64,
+    client: usize,
+    turn: u64,
+}
+
+/// What a client knows of one of its updates.
+#[derive(Debug)]
+struct Tried {
+    key: usize,
+    value: Count,
+    /// The revision, or `None` where the answer was lost.
+    revision: Option<u64>,
+}
+
+const KEYS: usize = 3;
+
+/// Counts one up; nothing where that was refused, which leaves no trace.
+async fn count_up(kv: &Kv, key: usize, client: usize, turn: u64) -> Option<Tried> {
+    let limit = Duration::from_secs(3);
+    let name = format!("count:{key}");
+    let outage = [ErrorKind::Unavailable, ErrorKind::Timeout];
+    let begun = Instant::now();
+    let in_time = |begun: Instant| {
+        assert!(begun.elapsed() < limit + SLACK, "a call took {:?}", begun.elapsed());
+    };
+    let entry = kv.entry::<Count>(&name).consistent().timeout(limit).await;
+    in_time(begun);
+    let entry = match entry {
+        Ok(entry) => entry.expect("the key is there"),
+        Err(error) => {
+            assert!(outage.contains(&error.kind()), "{error:?}");
+            return None;
+        }
+    };
+    let value = Count { count: entry.value.count + 1, client, turn };
+    let begun = Instant::now();
+    let written = kv.set(&name, &value).if_revision(entry.revision).timeout(limit).await;
+    in_time(begun);
+    let revision = match written {
+        Ok(revision) => Some(revision),
+        Err(error) if error.is_timeout() => None,
+        Err(error) => {
+            assert!(error.is_conflict() || outage.contains(&error.kind()), "{error:?}");
+            return None;
+        }
+    };
+    Some(Tried { key, value, revision })
+}
+
+/// A leader that ends takes no update with it that was acknowledged, none takes place twice, and
+/// what was told to have failed has not taken place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_loses_leaders_loses_no_update() {
+    let mut cluster = Cluster::start(Server::builder().jetstream()).await;
+    let builder = Settings::builder().set("NATS.SERVER", cluster.url());
+    let builder = builder.set("NATS.MAX_RECONNECT", "-1").set("NATS.RECONNECT_WAIT", "50ms");
+    let settings = builder.build().unwrap();
+    let connector = Connector::connect(&settings).await.unwrap();
+    let config = BucketConfig::new("b").replicas(3);
+    let kv = connector.kv().create_bucket(config).await.unwrap();
+    for key in 0..KEYS {
+        let none = Count { count: 0, client: usize::MAX, turn: 0 };
+        kv.set(format!("count:{key}"), &none).await.unwrap();
+    }
+    let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut clients = Vec::new();
+    for client in 0..8 {
+        let kv = Connector::connect(&settings).await.unwrap().kv().bucket("b");
+        let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
+        clients.push(tokio::spawn(async move {
+            let mut tried = Vec::new();
+            for turn in 1.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let key = (turn as usize + client) % KEYS;
+                match count_up(&kv, key, client, turn).await {
+                    Some(update) => {
+                        let known = u64::from(update.revision.is_some());
+                        acknowledged.fetch_add(known, Ordering::Relaxed);
+                        tried.push(update);
+                    }
+                    // While disconnected calls fail at once.
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+            tried
+        }));
+    }
+    for _ in 0..size(2, 30) {
+        let before = acknowledged.load(Ordering::Relaxed);
+        eventually(Duration::from_secs(60), || async {
+            acknowledged.load(Ordering::Relaxed) >= before + 200
+        })
+        .await;
+        kill_leader(&mut cluster, &connector, "b").await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut tried = Vec::new();
+    for client in clients {
+        tried.extend(client.await.unwrap());
+    }
+    for key in 0..KEYS {
+        check_updates(&kv, key, &tried).await;
+    }
+}
+
+/// Holds what the clients were told about a key against what there is.
+async fn check_updates(kv: &Kv, key: usize, tried: &[Tried]) {
+    let mut known = BTreeMap::new();
+    for update in tried.iter().filter(|update| update.key == key) {
+        if let Some(revision) = update.revision {
+            let twice = known.insert(revision, &update.value);
+            assert_eq!(twice, None, "one revision for two updates");
+        }
+    }
+    let counts: Vec<u64> = known.values().map(|value| value.count).collect();
+    assert!(counts.is_sorted_by(|a, b| a < b), "an update was lost: {counts:?}");
+    let lost = tried.iter().filter(|update| update.key == key && update.revision.is_none());
+    let lost: Vec<&Count> = lost.map(|update| &update.value).collect();
+    let name = format!("count:{key}");
+    let last = kv.entry::<Count>(&name).consistent().timeout(Duration::from_secs(30)).await;
+    let last = last.unwrap().expect("the key is there");
+    // Each step was told to somebody, or its answer was lost.
+    let steps: BTreeSet<u64> = counts.iter().copied().collect();
+    for step in (1..=last.value.count).filter(|step| !steps.contains(step)) {
+        assert!(lost.iter().any(|value| value.count == step), "nobody made step {step} of {name}");
+    }
+    if let Some((revision, value)) = known.last_key_value() {
+        assert!(last.revision >= *revision, "{last:?} is older than {revision}");
+        assert!(last.revision > *revision || last.value == **value, "{last:?} is not {value:?}");
+    }
+    assert!(last.value.count <= (counts.len() + lost.len()) as u64, "a step was made twice");
 }
