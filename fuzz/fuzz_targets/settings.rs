@@ -5,13 +5,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nats_connector::{Format, Settings};
+use nats_connector::{Format, Settings, Stores};
 
 fuzz_target!(|text: &str| {
     for format in [Format::Lines, Format::Json, Format::Yaml, Format::Toml] {
-        let settings =
-            Settings::builder().text("fuzz", format, text).env_from([("X", "x")]).build();
-        if let Err(error) = settings {
+        let sources = Settings::builder().text("fuzz", format, text).env_from([("X", "x")]);
+        if let Err(error) = Stores::from_settings(sources.clone()) {
+            assert!(!error.to_string().contains('\n'));
+        }
+        if let Err(error) = sources.build() {
             assert!(!error.to_string().contains('\n'));
         }
     }

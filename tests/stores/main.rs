@@ -6,6 +6,7 @@ mod kryten;
 mod nats_py;
 mod opening;
 mod own;
+mod properties;
 mod secrets;
 mod sources;
 
