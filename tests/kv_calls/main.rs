@@ -1,7 +1,9 @@
 //! Calls that are more than one read or write: counters, batches, loading, transactions.
 
+mod batch;
 mod counter;
 mod load;
+mod transaction;
 
 use nats_connector::kv::Kv;
 use nats_connector::{Connector, Settings};
