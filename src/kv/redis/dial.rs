@@ -133,11 +133,16 @@ impl Dialer {
         }
         match error.code() {
             Some("ERR") if reply::says(error, "unknown command") => too_old("older than 6.0"),
-            Some("NOAUTH") => Error::new(
-                ErrorKind::Unauthorized,
-                "the server asks who connects; set a password, and a username for an ACL user",
-            ),
-            // The commands around SELECT cannot fail in this way.
+            // The client tells what the server said of SELECT, without its code.
+            _ if error.code() == Some("NOAUTH")
+                || reply::says(error, "Authentication required") =>
+            {
+                Error::new(
+                    ErrorKind::Unauthorized,
+                    "the server asks who connects; set a password, and a username for an ACL user",
+                )
+            }
+            Some("ERR") if reply::says(error, "permission") => reply::refused(error),
             Some("ERR") if reply::says(error, "switch database") => Error::new(
                 ErrorKind::InvalidSettings,
                 format!("db: the server refuses database {}", self.config.db),

@@ -31,7 +31,11 @@ pub(super) fn refused(error: &RedisError) -> Error {
         "WRONGTYPE" => return wrong_type(),
         // What a command in a script says stands behind the script's own words.
         _ if says(error, "WRONGTYPE") => return wrong_type(),
-        _ if says(error, "NOPERM") || says(error, "no permission") || says(error, "can't run") => {
+        _ if says(error, "NOPERM")
+            || says(error, "no permission")
+            || says(error, "permissions to")
+            || says(error, "can't run") =>
+        {
             (ErrorKind::Unauthorized, "the Redis user lacks a permission; see its ACL")
         }
         _ if says(error, "OOM") => {
