@@ -168,10 +168,7 @@ async fn a_lost_answer() {
     assert_eq!(kv.get("read").await.unwrap(), Some(1));
     // The server does it, and its answer is on the way for longer than the connection lives.
     proxy.set_delays(Duration::ZERO, Duration::from_secs(60));
-    let write = tokio::spawn({
-        let call = kv.set("written", &1);
-        async move { call.await }
-    });
+    let write = tokio::spawn(kv.set("written", &1));
     eventually(LIMIT, || async { direct.exists("written").await.unwrap() }).await;
     proxy.set_delays(Duration::ZERO, Duration::ZERO);
     proxy.cut();
@@ -182,10 +179,7 @@ async fn a_lost_answer() {
     is_back(&kv).await;
     let sent = proxy.bytes_to_server();
     proxy.set_delays(Duration::ZERO, Duration::from_secs(60));
-    let read = tokio::spawn({
-        let call = kv.get::<u32>("read");
-        async move { call.await }
-    });
+    let read = tokio::spawn(kv.get::<u32>("read"));
     eventually(LIMIT, || async { proxy.bytes_to_server() > sent }).await;
     proxy.set_delays(Duration::ZERO, Duration::ZERO);
     proxy.cut();
