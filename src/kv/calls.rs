@@ -20,6 +20,7 @@ pub use counter::Increment;
 pub use list::{KeyStream, Keys};
 pub use load::GetOrLoad;
 pub use lock::Lock;
+pub(in crate::kv) use read::WithEnd;
 pub use read::{Entry, Read};
 pub use transaction::Transaction;
 pub use watch::{Event, Record, Watch, Watcher};

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::calls::WithEnd;
 use super::{
     BucketConfig, Entry, Event, GetAll, GetOrLoad, Increment, Keys, Kv, Lock, Many, Provisioned,
     Read, ReadMany, Replace, Set, SetMany, Transaction, Watch,
@@ -85,14 +86,12 @@ pub fn entry_raw(key: impl Into<String>) -> Call<Read<Option<Entry<Bytes>>>> {
 /// [`Kv::get_with_expiration`] on the default driver.
 pub fn get_with_expiration<T: DeserializeOwned + 'static>(
     key: impl Into<String>,
-) -> Call<Read<Option<(T, Option<SystemTime>)>>> {
+) -> Call<Read<WithEnd<T>>> {
     Kv::unbound().get_with_expiration(key)
 }
 
 /// [`Kv::get_raw_with_expiration`] on the default driver.
-pub fn get_raw_with_expiration(
-    key: impl Into<String>,
-) -> Call<Read<Option<(Bytes, Option<SystemTime>)>>> {
+pub fn get_raw_with_expiration(key: impl Into<String>) -> Call<Read<WithEnd<Bytes>>> {
     Kv::unbound().get_raw_with_expiration(key)
 }
 

@@ -41,6 +41,9 @@ pub struct Read<T> {
     then: Then<T>,
 }
 
+/// A value, if there is one, and when it ends, if it does.
+pub(in crate::kv) type WithEnd<T> = Option<(T, Option<SystemTime>)>;
+
 type Then<T> = Box<dyn FnOnce(&Slot, Option<driver::Entry>) -> Result<T> + Send>;
 
 impl<T: 'static> Read<T> {
@@ -148,17 +151,14 @@ impl Kv {
     pub fn get_with_expiration<T: DeserializeOwned + 'static>(
         &self,
         key: impl Into<String>,
-    ) -> Call<Read<Option<(T, Option<SystemTime>)>>> {
+    ) -> Call<Read<WithEnd<T>>> {
         Read::call("kv get", self, key.into(), |slot, entry| {
             entry.map(|entry| Ok((slot.decode(&entry)?, entry.ends))).transpose()
         })
     }
 
     /// The bytes of `key` and when they end: `None` for never.
-    pub fn get_raw_with_expiration(
-        &self,
-        key: impl Into<String>,
-    ) -> Call<Read<Option<(Bytes, Option<SystemTime>)>>> {
+    pub fn get_raw_with_expiration(&self, key: impl Into<String>) -> Call<Read<WithEnd<Bytes>>> {
         Read::call("kv get", self, key.into(), |_, entry| {
             Ok(entry.map(|entry| (entry.value.bytes, entry.ends)))
         })
