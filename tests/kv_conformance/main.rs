@@ -1,8 +1,11 @@
 //! Every key-value driver of this crate runs the whole suite, NATS on every server it supports.
 
+mod replicated;
+
 use nats_connector::kv::{Kv, RedisConfig, RedisDriver};
 use nats_connector::{Connector, Settings, conformance};
-use testkit::{Redis, Server, Version, require, require_redis};
+use replicated::Replicated;
+use testkit::{Cluster, Redis, Server, Version, require, require_redis};
 
 #[tokio::test]
 async fn memory() {
@@ -39,6 +42,11 @@ async fn nats() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nats_of_2_12() {
+    nats_on(Version::V2_12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nats_of_2_11() {
     nats_on(Version::V2_11).await;
 }
@@ -64,6 +72,20 @@ async fn nats_on(version: Version) {
     let kv = connector.kv();
     assert!(connector.drain().await.is_clean());
     assert!(kv.set("key", &1).await.unwrap_err().is_closed());
+}
+
+/// Three copies of every bucket; reads that any copy may answer go to the leader.
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_in_a_cluster() {
+    if !require(Version::V2_15) {
+        return;
+    }
+    let cluster = Cluster::start(Server::builder().jetstream()).await;
+    let settings = Settings::builder().set("NATS.SERVER", cluster.url()).build().unwrap();
+    let connector = Connector::connect(&settings).await.unwrap();
+    let kv = Kv::new(Replicated::new(connector.kv().driver().unwrap()));
+    conformance::kv::run(|| kv.clone()).await;
+    assert!(connector.drain().await.is_clean());
 }
 
 /// A user of a leaf node whose buckets are on the hub, in another JetStream domain.
