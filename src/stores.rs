@@ -45,14 +45,14 @@
 //! A connection is made by the first call that needs it, within that call's deadline, once for all
 //! calls that wait. A failure is an error of those calls; the next one tries again. Stores with the
 //! same NATS settings share a connection, with the [registered](crate::register) connector too when
-//! that was made with the same settings before; stores with the same Redis address, database, user
-//! and TLS files share a pool. It ends with [`close`](Stores::close), or when the [`Stores`] and all
+//! that was made with the same settings before; stores with the same Redis fields share a pool. It ends with [`close`](Stores::close), or when the [`Stores`] and all
 //! handles from it are dropped; a registered connector is never closed from here. A shutdown drains
 //! NATS connections as it does all.
 
 mod builder;
 mod config;
 mod connection;
+mod groups;
 mod lazy;
 
 use std::collections::BTreeMap;

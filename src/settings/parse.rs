@@ -147,6 +147,12 @@ impl Values {
         self.problems.push(problem);
     }
 
+    /// Whether nothing wrong was found yet.
+    #[cfg(feature = "redis")]
+    pub(super) fn is_right(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     pub(super) fn into_problems(self) -> Vec<String> {
         self.problems
     }

@@ -15,6 +15,8 @@ use crate::connector::{Connector, State};
 use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::Driver;
+#[cfg(feature = "redis")]
+use crate::kv::RedisDriver;
 
 /// How long opening may take, whoever waits for it. A connector's own limit is usually less.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -24,6 +26,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(super) enum BackEnd {
     /// A NATS connection; `owned` when these stores made it.
     Nats { connector: Connector, owned: bool },
+    #[cfg(feature = "redis")]
+    Redis(RedisDriver),
     /// A driver that is all there is.
     Driver(Arc<dyn Driver>),
 }
@@ -33,6 +37,8 @@ impl BackEnd {
     pub(super) fn is_over(&self) -> bool {
         match self {
             BackEnd::Nats { connector, .. } => connector.state() == State::Closed,
+            #[cfg(feature = "redis")]
+            BackEnd::Redis(_) => false,
             BackEnd::Driver(_) => false,
         }
     }
@@ -158,11 +164,16 @@ impl Connection {
         Some(std::mem::replace(&mut *slot, next))
     }
 
-    /// Ends it for good, and with it a NATS connection that was made here.
+    /// Ends it for good, and with it a connection that was made here.
     pub(super) async fn close(&self) {
         let was = std::mem::replace(&mut *self.lock(), Slot::Closed);
-        if let Slot::Open(BackEnd::Nats { connector, owned: true }) = was {
-            connector.drain().await;
+        match was {
+            Slot::Open(BackEnd::Nats { connector, owned: true }) => {
+                connector.drain().await;
+            }
+            #[cfg(feature = "redis")]
+            Slot::Open(BackEnd::Redis(driver)) => driver.close(),
+            _ => {}
         }
     }
 

@@ -101,6 +101,8 @@ impl LazyDriver {
     fn driver_on(&self, back_end: &BackEnd) -> Result<Arc<dyn Driver>> {
         match back_end {
             BackEnd::Driver(driver) => Ok(driver.clone()),
+            #[cfg(feature = "redis")]
+            BackEnd::Redis(driver) => Ok(Arc::new(driver.clone())),
             BackEnd::Nats { connector, .. } => match connector.link() {
                 Ok(link) => Ok(Arc::new(NatsDriver::with_key_codec(link.clone(), self.codec))),
                 Err(_) => connector.kv().driver(),

@@ -3,6 +3,7 @@
 mod bad;
 mod buckets;
 mod kryten;
+mod lokstra;
 mod nats_py;
 mod opening;
 mod own;

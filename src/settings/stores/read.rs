@@ -7,6 +7,8 @@ use super::super::Secret;
 use super::super::keys::DEFAULT_DOMAIN;
 use super::super::parse::{self, Values};
 use super::{BUILT_IN, FIELDS, fields};
+#[cfg(feature = "redis")]
+use crate::kv::RedisConfig;
 use crate::kv::{BucketConfig, KeyCodec, Storage};
 use crate::settings::builder::domain;
 
@@ -21,6 +23,9 @@ pub(crate) struct StoreFields {
     pub(crate) domain: String,
     /// The bucket's name, without the domain's prefix, and its options.
     pub(crate) bucket: BucketConfig,
+    /// How to reach Redis, for a store on it.
+    #[cfg(feature = "redis")]
+    pub(crate) redis: Option<RedisConfig>,
     /// The text of every field that is set, in normal form, those of an own driver too.
     pub(crate) texts: BTreeMap<String, Text>,
 }
@@ -36,7 +41,7 @@ pub(super) fn driver(values: &mut Values, own: &[&str]) -> Option<String> {
     let given = values.get("DRIVER").is_some();
     let read = values.read_optional("DRIVER", &expected, find).map(|name| (*name).to_owned());
     let driver = if given { read } else { Some("nats".to_owned()) };
-    if driver.as_deref() == Some("redis") {
+    if driver.as_deref() == Some("redis") && !cfg!(feature = "redis") {
         values.problem(format!(
             "{}: to use Redis, build nats-connector with its feature `redis`",
             values.full_name("DRIVER")
@@ -71,6 +76,14 @@ impl StoreFields {
             "a duration; expected 0 for ever, or at least 100ms, for example 30s or 1h",
             ttl,
         );
+        if driver == "redis" && bucket.name == "default" && bucket.ttl.is_some() {
+            let problem = format!(
+                "{}: on Redis a lifetime belongs to a bucket; set {} to another name than default",
+                values.full_name("TTL"),
+                values.full_name("BUCKET")
+            );
+            values.problem(problem);
+        }
         bucket.history =
             values.read_optional("HISTORY", "a number of values; expected 1 to 64", |text| {
                 text.parse().ok().filter(|n| (1..=64).contains(n))
@@ -117,6 +130,8 @@ impl StoreFields {
                 )
                 .unwrap_or_else(|| DEFAULT_DOMAIN.to_owned()),
             name,
+            #[cfg(feature = "redis")]
+            redis: (driver == "redis").then(|| redis(values)),
             driver,
             bucket,
             texts,
@@ -145,6 +160,47 @@ fn misplaced(values: &mut Values, driver: &str) {
             values.problem(problem);
         }
     }
+}
+
+/// How to reach Redis. Nothing of an address is shown: it may have a password in it.
+#[cfg(feature = "redis")]
+fn redis(values: &mut Values) -> RedisConfig {
+    let text = |field| values.get(field).map(|value| value.text.as_str());
+    let mut config = text("ADDR").map_or_else(RedisConfig::default, RedisConfig::new);
+    if let Some(name) = text("USERNAME") {
+        config = config.username(name);
+    }
+    if let Some(password) = text("PASSWORD") {
+        config = config.password(Secret::new(password));
+    }
+    if let Some(number) = text("DB").and_then(|text| text.trim().parse().ok()) {
+        config = config.db(number);
+    }
+    if let Some(connections) = text("POOL_SIZE").and_then(|text| text.trim().parse().ok()) {
+        config = config.pool_size(connections);
+    }
+    if let Some(file) = text("TLS_CA") {
+        config = config.tls_ca(file);
+    }
+    if let Some(file) = text("TLS_CERT") {
+        config = config.tls_cert(file);
+    }
+    if let Some(file) = text("TLS_KEY") {
+        config = config.tls_key(file);
+    }
+    // What is found wrong before is told already, with its source.
+    if values.is_right()
+        && let Err(error) = config.check()
+    {
+        let problem = match (error.message().strip_prefix("addr: "), values.get("ADDR")) {
+            (Some(why), Some(value)) => {
+                format!("{}: the value from {}: {why}", values.full_name("ADDR"), value.origin)
+            }
+            _ => format!("{}: {}", values.full_name("ADDR"), error.message()),
+        };
+        values.problem(problem);
+    }
+    config
 }
 
 fn ttl(text: &str) -> Option<Duration> {
