@@ -35,8 +35,25 @@ async fn handles_bind_when_first_used_and_follow_the_default() {
     assert!(kv::exists("raw").await.unwrap());
     kv::delete("raw").await.unwrap();
     assert_eq!(kv::get_raw("raw").await.unwrap(), None);
+    assert_eq!(kv::increment("key", 40).await.unwrap(), 42);
+    assert_eq!(kv::decrement("key", 2).await.unwrap(), 40);
+    let many = kv::set_many([("a", &1), ("b", &2)]).await.unwrap();
+    assert_eq!(many.all().unwrap().len(), 2);
+    assert_eq!(kv::get_many::<u32>(["a", "none"]).await.unwrap().all().unwrap(), [Some(1), None]);
+    assert_eq!(kv::get_many_raw(["b"]).await.unwrap().found().unwrap()["b"], "2");
+    assert_eq!(kv::get_all::<u32>().await.unwrap().len(), 3);
+    assert_eq!(kv::get_all_matching::<u32>("k*").await.unwrap()["key"], 40);
+    let load = || async { nats_connector::Result::<i32>::Ok(7) };
+    assert_eq!(kv::get_or_load("loaded", load).await.unwrap(), 7);
+    kv::transaction().set("a", &3).delete("b").await.unwrap();
+    assert_eq!(kv::delete_matching("a*").await.unwrap(), 1);
+    let many = kv::delete_many(["loaded", "none"]).await.unwrap();
+    assert_eq!(many.all().unwrap().len(), 2);
+    assert_eq!(first.keys().await.unwrap(), ["key"]);
     let logs = kv::create_bucket(BucketConfig::new("logs").history(5)).await.unwrap();
     logs.set("line", "x").await.unwrap();
+    assert_eq!(kv::flush().await.unwrap(), 1);
+    kv::set("key", "2").await.unwrap();
 
     // Another default: the same handles go there, also from other threads.
     kv::set_default_driver(MemoryDriver::new());

@@ -27,6 +27,7 @@ fn types_are_send_and_sync() {
     shared::<(pubsub::nats::NatsDriver, pubsub::memory::MemoryDriver, Box<dyn pubsub::Driver>)>();
     shared::<(driver::Capabilities, driver::InboundMessage, driver::OutboundMessage)>();
     shared::<(Kv, BucketConfig, Storage, kv::MemoryDriver, Box<dyn kv::Driver>)>();
+    shared::<(kv::Many<u32>, kv::SetMany, kv::ReadMany<u32>, kv::Increment, kv::Transaction)>();
     shared::<(kv::Capabilities, kv::Key<'static>, kv::driver::Entry, kv::driver::Value)>();
     shared::<(Counters, CountersConfig)>();
     shared::<(Error, ErrorKind, Serializer, ShutdownReport, HookOutcome)>();
@@ -71,6 +72,18 @@ fn calls_can_be_spawned() {
     spawned(kv.delete("a"));
     spawned(kv.create_bucket(BucketConfig::new("a")));
     spawned(kv.capabilities());
+    spawned(kv.increment("a", 1).ttl_on_create(second));
+    spawned(kv.decrement("a", 1).timeout(second));
+    spawned(kv.get_many::<u32>(["a"]).consistent());
+    spawned(kv.get_many_raw(["a"]));
+    spawned(kv.set_many([("a", &1)]).ttl(second));
+    spawned(kv.delete_many(["a"]));
+    spawned(kv.get_all::<u32>().consistent());
+    spawned(kv.get_all_matching::<u32>("a*").stream());
+    spawned(kv.delete_matching("a*"));
+    spawned(kv.flush());
+    spawned(kv.get_or_load("a", || async { Ok::<u32, Error>(1) }).ttl(second));
+    spawned(kv.transaction().set("a", &1).ttl(second).delete("b"));
     spawned(hits.increment("a", 1));
     spawned(hits.get("a").consistent());
     spawned(hits.get_many(["a"]));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
-use nats_connector::kv::{BucketConfig, Kv};
+use nats_connector::kv::{BucketConfig, Event, Kv};
 use nats_connector::{ErrorKind, Serializer};
 use testkit::{Proxy, Server, Version, size};
 
@@ -181,6 +181,29 @@ async fn deleting_by_pattern_and_flushing_stay_in_their_scope() {
         assert_eq!(kv.get_all::<u32>().await.unwrap().len(), 601, "{store}");
         assert_eq!(kv.flush().await.unwrap(), 601, "{store}");
         assert_eq!(kv.flush().await.unwrap(), 0, "{store}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_see_what_a_flush_and_a_pattern_take() {
+    for (store, kv) in Stores::start().await.all() {
+        let kv = kv.bucket("b").with_prefix("app");
+        let keys = ["a:1", "a:2", "b:1"];
+        let _ = kv.set_many(keys.map(|key| (key, &1))).await.unwrap().all().unwrap();
+        let mut watcher = kv.watch_all().updates_only().await.unwrap();
+        assert_eq!(kv.delete_matching("a:*").await.unwrap(), 2, "{store}");
+        assert_eq!(kv.flush().await.unwrap(), 1, "{store}");
+        let mut gone = Vec::new();
+        while gone.len() < 3 {
+            let next = tokio::time::timeout(Duration::from_secs(10), watcher.next()).await;
+            match next.unwrap().unwrap().unwrap() {
+                Event::Deleted { key, .. } | Event::Purged { key, .. } => gone.push(key),
+                Event::Current => {}
+                other => panic!("{store}: {other:?}"),
+            }
+        }
+        gone.sort_unstable();
+        assert_eq!(gone, keys, "{store}");
     }
 }
 

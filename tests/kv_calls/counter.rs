@@ -1,15 +1,15 @@
 //! Counters: exact sums, combined writes.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::{join_all, try_join_all};
 use futures::poll;
 use nats_connector::kv::Kv;
 use nats_connector::{ErrorKind, Serializer};
-use testkit::{Program, Proxy, Server, Version, size};
+use testkit::{Program, Proxy, Server, Version, eventually, size};
 
-use super::connect;
+use super::{Stores, connect};
 
 /// Names the server to a child.
 const COUNT_ON: &str = "KV_CALLS_COUNT_ON";
@@ -101,6 +101,31 @@ async fn waiting_calls_share_a_write_and_get_their_own_sums() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_call_gives_the_lifetime_and_others_leave_it() {
+    let minute = Duration::from_secs(60);
+    for (store, kv) in Stores::start().await.all() {
+        let ends = async |key: &str| kv.get_with_expiration::<i64>(key).await.unwrap().unwrap().1;
+        kv.increment("window", 1).ttl_on_create(minute).await.unwrap();
+        let end = ends("window").await.unwrap();
+        assert!(end <= SystemTime::now() + minute, "{store}");
+        kv.increment("window", 1).ttl_on_create(minute * 10).await.unwrap();
+        kv.decrement("window", 5).await.unwrap();
+        let still = ends("window").await.unwrap();
+        let moved = still.duration_since(end).unwrap_or_else(|earlier| earlier.duration());
+        assert!(moved < Duration::from_millis(100), "{store}: moved by {moved:?}");
+
+        kv.increment("total", 1).await.unwrap();
+        kv.increment("total", 1).ttl_on_create(minute).await.unwrap();
+        assert_eq!(ends("total").await, None, "{store}");
+
+        // When the window is over, the next one begins.
+        kv.increment("short", 5).ttl_on_create(Duration::from_secs(1)).await.unwrap();
+        eventually(Duration::from_secs(10), || async { !kv.exists("short").await.unwrap() }).await;
+        assert_eq!(kv.increment("short", 1).await.unwrap(), 1, "{store}");
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_call_harms_no_other() {
     let server = Server::builder().jetstream().start().await;
@@ -169,6 +194,9 @@ async fn an_old_server_counts_too() {
         join_all(calls).await.into_iter().map(|sum| sum.unwrap().unwrap()).collect();
     sums.sort_unstable();
     assert_eq!(sums, (1..=32).collect::<Vec<_>>());
+    let error = kv.increment("m", 1).ttl_on_create(Duration::from_secs(9)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert_eq!(kv.get_raw("m").await.unwrap(), None);
 }
 
 /// Increments `n` from many tasks at once.

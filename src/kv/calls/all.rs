@@ -37,8 +37,8 @@ impl<T: Send + 'static> Call<GetAll<T>> {
         self.map_operation(|all| all.consistency = Consistency::Latest)
     }
 
-    /// The pairs one by one, in no order, instead of a map of all of them: at most about 2,000 are
-    /// in memory at a time.
+    /// The pairs one by one, in no order, instead of a map of all of them: at most a few thousand
+    /// are in memory at a time.
     ///
     /// The time limit is for the whole stream, so one that is read slowly needs a longer
     /// [`timeout`](Call::timeout). It starts with the first poll.
