@@ -260,7 +260,11 @@ impl Reading {
                         Err(why) => values.problem(format!("{}: {why}", values.full_name(&field))),
                     }
                 } else if let Origin::Environment(_) = value.origin {
-                    self.strange.push(key);
+                    let meant = values.nearest(&field).map(|meant| {
+                        let name = normal(&values.full_name(meant.short_name()));
+                        format!(" (did you mean {name}?)")
+                    });
+                    self.strange.push(key + &meant.unwrap_or_default());
                 } else {
                     let problem = unknown_field(&values, &key, &field, &value.origin);
                     values.problem(problem);
@@ -275,8 +279,8 @@ impl Reading {
         let warning = (!self.strange.is_empty()).then(|| {
             let unique: BTreeSet<_> = self.strange.iter().map(String::as_str).collect();
             format!(
-                "environment variables of no store are ignored: {}; a store that only the \
-                 environment names needs its {STORES}_<NAME>_DRIVER",
+                "environment variables that are no fields of a store are ignored: {}; a store that \
+                 only the environment names needs its {STORES}_<NAME>_DRIVER",
                 unique.into_iter().collect::<Vec<_>>().join(", ")
             )
         });

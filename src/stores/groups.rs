@@ -207,8 +207,9 @@ impl Placed {
 /// The connection of NATS stores: the one that was given, or the process' own when it has the same
 /// settings, or a new one.
 async fn nats(given: Option<Connector>, settings: Settings) -> Result<BackEnd> {
-    let global = || global().filter(|connector| *connector.settings() == settings);
-    match given.or_else(global).filter(|connector| connector.state() != State::Closed) {
+    let global = global().filter(|connector| *connector.settings() == settings);
+    let mut there = [given, global].into_iter().flatten();
+    match there.find(|connector| connector.state() != State::Closed) {
         Some(connector) => Ok(BackEnd::Nats { connector, owned: false }),
         // Also after the shutdown's report: nobody would drain it.
         None if shutdown::is_requested() => {

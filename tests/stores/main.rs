@@ -2,6 +2,7 @@
 
 mod bad;
 mod buckets;
+mod conformance;
 mod kryten;
 mod lokstra;
 mod nats_py;
