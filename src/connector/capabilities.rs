@@ -42,6 +42,15 @@ impl Feature {
         self.since().0
     }
 
+    /// The JetStream API level that has it; 0 for what is older than levels.
+    fn level(self) -> u32 {
+        match self {
+            Feature::StreamCompression | Feature::StreamMetadata => 0,
+            Feature::PerKeyTtl | Feature::MultiGet | Feature::Fencing => 1,
+            Feature::Transactions | Feature::Counters => 2,
+        }
+    }
+
     /// The feature in words, and the first server version that has it.
     fn since(self) -> (&'static str, (u64, u64, u64)) {
         match self {
@@ -127,10 +136,15 @@ impl Capabilities {
         self.max_payload
     }
 
-    /// Whether the server has a feature.
+    /// Whether the server has a feature, and the one that answers for JetStream too, which in
+    /// another domain or a cluster of several versions may be an older one.
     #[must_use]
     pub fn supports(&self, feature: Feature) -> bool {
-        self.parsed >= feature.since().1
+        self.parsed >= feature.since().1 && !self.has_older_jetstream(feature)
+    }
+
+    fn has_older_jetstream(&self, feature: Feature) -> bool {
+        self.jetstream && self.api_level < feature.level()
     }
 
     /// Refuses a feature that the server lacks.
@@ -143,10 +157,15 @@ impl Capabilities {
             return Ok(());
         }
         let (name, (major, minor, _)) = feature.since();
+        let older = if self.has_older_jetstream(feature) && self.parsed >= feature.since().1 {
+            format!(", where JetStream is an older one's (API level {})", self.api_level)
+        } else {
+            String::new()
+        };
         Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "{name} needs nats-server {major}.{minor} or newer; connected to {}",
+                "{name} needs nats-server {major}.{minor} or newer; connected to {}{older}",
                 self.version
             ),
         ))
@@ -206,5 +225,19 @@ mod tests {
             "per-key TTL needs nats-server 2.11 or newer; connected to 2.9.10"
         );
         assert!(Capabilities::new("2.11.0", None, 1).require(Feature::PerKeyTtl).is_ok());
+    }
+
+    #[test]
+    fn the_server_that_answers_for_jetstream_counts_too() {
+        let of_level = |level| ApiInfo { api: ApiStats { level }, ..ApiInfo::default() };
+        let old = Capabilities::new("2.15.1", Some(&of_level(None)), 1);
+        assert!(old.supports(Feature::StreamMetadata));
+        assert_eq!(
+            old.require(Feature::Fencing).unwrap_err().to_string(),
+            "fencing needs nats-server 2.11 or newer; connected to 2.15.1, where JetStream is an \
+             older one's (API level 0)"
+        );
+        let newer = Capabilities::new("2.15.1", Some(&of_level(Some(1))), 1);
+        assert!(newer.supports(Feature::Fencing) && !newer.supports(Feature::Transactions));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use futures::future;
-use nats_connector::kv::driver::{Change, Condition, Expiry, Value, Write};
+use nats_connector::kv::driver::{Change, Condition, Consistency, Expiry, Found, Value, Write};
 use nats_connector::kv::{BucketConfig, Key, Kv};
 use nats_connector::{ErrorKind, Result};
 use testkit::{Server, Version, eventually, require};
@@ -155,10 +155,16 @@ async fn guarded(kv: &Kv) {
     for revision in [revision, revision + 2] {
         conflict("given up", write(kv, "key", value(Expiry::Never), held(revision)).await);
     }
-    // Passed, at once and after the server has taken it away.
+    // Passed: from the moment on that the server takes it away, and after its marker is gone.
     let at = SystemTime::now() + Duration::from_millis(200);
     let revision = write(kv, "lock", value(Expiry::At(at)), Condition::Always).await.unwrap();
-    eventually(SECOND, || async { !kv.exists("lock").await.unwrap() }).await;
+    let driver = kv.driver().unwrap();
+    eventually(SECOND * 4, || async {
+        let deadline = Instant::now() + SECOND * 10;
+        let found = driver.get("b", key("lock"), Consistency::Stored, deadline).await.unwrap();
+        matches!(found, Found::Nothing { .. })
+    })
+    .await;
     let before = kv.entry_raw("key").await.unwrap();
     for _ in 0..15 {
         for change in all() {

@@ -31,6 +31,8 @@ pub(super) struct Bucket {
     marker_ttl: Duration,
     /// Earlier values of a key are kept.
     pub(super) history: bool,
+    /// A message may take the place of all earlier ones of its key.
+    pub(super) rollup: bool,
     /// Several keys can be written together.
     pub(super) atomic: bool,
     pub(super) max_value_size: Option<usize>,
@@ -55,6 +57,7 @@ impl Bucket {
             ttl: info.flag("allow_msg_ttl"),
             marker_ttl: info.duration("subject_delete_marker_ttl").unwrap_or_default(),
             history: info.number("max_msgs_per_subject") != 1,
+            rollup: info.flag("allow_rollup_hdrs"),
             atomic: info.flag("allow_atomic"),
             max_value_size: usize::try_from(info.number("max_msg_size")).ok().filter(|n| *n > 0),
             max_age: info.duration("max_age"),
@@ -88,6 +91,7 @@ impl Bucket {
             ttl: false,
             marker_ttl: Duration::ZERO,
             history: true,
+            rollup: true,
             atomic: false,
             max_value_size: None,
             max_age: None,

@@ -133,9 +133,10 @@ fn found(what: What, revision: u64) -> Found {
     }
 }
 
-/// Whether a value's lifetime is over.
+/// Whether a value's own lifetime is over. That of the bucket is for the server to say: it may have
+/// been changed since it was read.
 pub(super) fn has_ended(entry: &Entry) -> bool {
-    entry.ends.is_some_and(|ends| ends <= SystemTime::now())
+    entry.expires.is_some_and(|expires| expires <= SystemTime::now())
 }
 
 /// A stream's acknowledgement.

@@ -54,11 +54,10 @@ impl Draft {
             Change::Delete => delete(bucket, &mut headers),
             Change::Purge => {
                 headers.insert(message::KV_OPERATION, message::PURGED);
-                headers.insert(NATS_ROLLUP, ROLLUP_KEY);
                 if bucket.ttl {
-                    headers
-                        .insert(NATS_MESSAGE_TTL, HeaderValue::from(DELETE_MARKER_TTL.as_secs()));
+                    ending(bucket, DELETE_MARKER_TTL.as_secs(), &mut headers);
                 }
+                headers.insert(NATS_ROLLUP, ROLLUP_KEY);
             }
         }
         match write.condition {
@@ -85,7 +84,16 @@ const ROLLUP_KEY: &str = "sub";
 fn delete(bucket: &Bucket, headers: &mut HeaderMap) {
     headers.insert(message::KV_OPERATION, message::DELETED);
     if bucket.markers_expire() {
-        headers.insert(NATS_MESSAGE_TTL, HeaderValue::from(DELETE_MARKER_TTL.as_secs()));
+        ending(bucket, DELETE_MARKER_TTL.as_secs(), headers);
+    }
+}
+
+/// Gives a message a lifetime. Then it must be the only one of its key: an older one would come
+/// back. That holds by itself in a bucket without history, but somebody may have given it one.
+fn ending(bucket: &Bucket, seconds: u64, headers: &mut HeaderMap) {
+    headers.insert(NATS_MESSAGE_TTL, HeaderValue::from(seconds));
+    if bucket.history || bucket.rollup {
+        headers.insert(NATS_ROLLUP, ROLLUP_KEY);
     }
 }
 
@@ -119,13 +127,9 @@ impl Lifetime {
         }
     }
 
-    /// A value that ends must be the only one of its key: an older one would come back.
     fn write(&self, bucket: &Bucket, headers: &mut HeaderMap) {
         let Lifetime::Ends { seconds, exact } = self else { return };
-        headers.insert(NATS_MESSAGE_TTL, HeaderValue::from(*seconds));
-        if bucket.history {
-            headers.insert(NATS_ROLLUP, ROLLUP_KEY);
-        }
+        ending(bucket, *seconds, headers);
         let since_epoch = exact.and_then(|exact| exact.duration_since(UNIX_EPOCH).ok());
         if let Some(millis) = since_epoch.and_then(|it| u64::try_from(it.as_millis()).ok()) {
             headers.insert(message::EXPIRES, HeaderValue::from(millis));
