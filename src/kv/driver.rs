@@ -322,7 +322,9 @@ pub struct Filter<'a> {
 pub struct Update {
     /// The key.
     pub key: String,
-    /// The revision of this update.
+    /// The revision of this update. An end that the store no longer has a message of comes with the
+    /// last revision that it had given by then, which may be that of the update before; what a bucket
+    /// that was made anew does not hold comes with 0.
     pub revision: u64,
     /// What it was.
     pub what: What,

@@ -228,13 +228,21 @@ impl Watch {
     /// Tells the ends that the server does not.
     fn tell_ended(&mut self) {
         while let Some(key) = self.live.take_ended(SystemTime::now()) {
-            self.tell(key, What::Expired);
+            self.tell(key, self.told, What::Expired);
         }
     }
 
     /// Tells what left no message.
-    fn tell(&mut self, key: String, what: What) {
-        self.ready.push_back(Signal::Update(Update::new(key, self.told, what)));
+    fn tell(&mut self, key: String, revision: u64, what: What) {
+        self.ready.push_back(Signal::Update(Update::new(key, revision, what)));
+    }
+
+    /// Tells the keys of the bucket that was, which have no revision in the one that is.
+    fn tell_old(&mut self) {
+        let gone: Vec<String> = self.live.take_old().collect();
+        for key in gone {
+            self.tell(key, 0, What::Deleted);
+        }
     }
 
     fn lag(&mut self) {
@@ -267,10 +275,7 @@ impl Watch {
         }
         match self.catch_up().await {
             Ok(true) => {
-                let gone: Vec<String> = self.live.take_old().collect();
-                for key in gone {
-                    self.tell(key, What::Deleted);
-                }
+                self.tell_old();
                 (self.is_initial, self.is_current) = (false, true);
                 self.ready.push_back(Signal::Current);
                 Ok(())
@@ -317,13 +322,14 @@ impl Watch {
     /// Tells the keys that have vanished without a message.
     async fn end_comparison(&mut self) -> Result<()> {
         let Some(comparison) = self.comparison.take() else { return Ok(()) };
-        let unseen = self.live.unseen(comparison.until());
+        let until = comparison.until();
+        let unseen = self.live.unseen(until);
         let Watch { link, bucket, names, has_copies, .. } = self;
         match comparison.gone(link, bucket, names, *has_copies, unseen).await {
             Ok(gone) => {
                 for key in gone {
                     let what = self.live.vanish(&key);
-                    self.tell(key, what);
+                    self.tell(key, until.max(self.told), what);
                 }
                 self.must_compare = false;
                 Ok(())
@@ -364,10 +370,7 @@ impl Watch {
             if !self.is_gone && self.is_sure() {
                 self.is_gone = true;
                 self.begin_anew();
-                let gone: Vec<String> = self.live.take_old().collect();
-                for key in gone {
-                    self.tell(key, What::Deleted);
-                }
+                self.tell_old();
             }
             return Err(gone());
         };
