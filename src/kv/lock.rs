@@ -17,7 +17,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 pub use guarded::Guarded;
-pub(super) use held::{Grant, Held, read};
+pub(super) use held::{Grant, Held, patience, read};
 pub(crate) use locks::Locks;
 
 use super::Kv;

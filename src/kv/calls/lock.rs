@@ -16,7 +16,7 @@ use crate::call::{Call, Operation};
 use crate::deadline::{self, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::driver::{Change, Condition, Entry, Expiry, Filter, Found, Signal, Value, What};
-use crate::kv::lock::{Grant, Held, LockGuard, key_of, read, whole_lease};
+use crate::kv::lock::{Grant, Held, LockGuard, key_of, patience, read, whole_lease};
 use crate::kv::retry::Retry;
 use crate::kv::slot::{Slot, Target};
 use crate::kv::{Glob, Kv};
@@ -204,7 +204,7 @@ impl Attempt<'_> {
         let first = Instant::now();
         loop {
             let begun = Instant::now();
-            let until = self.deadline.min(begun + self.lease / 3);
+            let until = self.deadline.min(begun + patience(self.lease));
             let change = Change::Put(Value::new(self.holder.clone()), Expiry::In(self.lease));
             let doubtful = std::mem::replace(&mut orphan.may_be, true);
             match self.slot.write(change, Condition::Revision(revision), until).await {

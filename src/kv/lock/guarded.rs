@@ -68,6 +68,9 @@ pub(super) async fn write(
         );
         slot.explain(error).with("lock", held.name())
     };
+    if !held.is_held() {
+        return Err(not_held());
+    }
     let driver = &slot.target.store.driver;
     let can = driver.capabilities(&slot.target.bucket, deadline).await;
     if !can.map_err(|error| slot.explain(error))?.fencing {

@@ -13,6 +13,8 @@ use crate::kv::driver::{Change, Condition, Consistency, Expiry, Found, Value};
 use crate::kv::retry::Retry;
 use crate::kv::slot::Slot;
 
+/// How long one try of a request may take: its answer may be lost.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long giving a lock back may take.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -174,7 +176,7 @@ impl Held {
                 return self.has_lost("it could not be renewed until its lease was over");
             }
             let change = Change::Put(Value::new(self.holder.clone()), Expiry::In(self.lease));
-            let until = grant.until.min(begun + self.lease / 3);
+            let until = grant.until.min(begun + patience(self.lease));
             let condition = Condition::Revision(grant.revision);
             let error = match self.slot.write(change, condition, until).await {
                 Ok(revision) => {
@@ -219,7 +221,8 @@ impl Held {
         let mut revision = grant.revision;
         loop {
             let condition = Condition::Revision(revision);
-            let error = match self.slot.write(Change::Purge, condition, deadline).await {
+            let until = deadline.min(Instant::now() + PATIENCE);
+            let error = match self.slot.write(Change::Purge, condition, until).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_conflict() => match self.find(deadline).await {
                     Ok(None) => return Ok(()),
@@ -244,6 +247,11 @@ impl Held {
             _ => None,
         })
     }
+}
+
+/// How long one try to get or renew a lease may take.
+pub(in crate::kv) fn patience(lease: Duration) -> Duration {
+    PATIENCE.min(lease / 3)
 }
 
 /// What the store has of a lock's key. It is there until the store itself has ended it: two clocks
