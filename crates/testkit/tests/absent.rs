@@ -1,19 +1,24 @@
-//! A server that cannot be had is a message, or a failure if nothing may be skipped. Runs itself
-//! with an environment that has neither a cache nor Python, so it has its own `main`.
+//! What cannot be had is a message, or a failure if nothing may be skipped. Runs itself with an
+//! environment that has neither a cache nor Python, so it has its own `main`.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use testkit::Version;
 
-const ASK: &str = "--ask-for-a-server";
+const ASK_FOR_A_SERVER: &str = "--ask-for-a-server";
+const ASK_FOR_NATS_PY: &str = "--ask-for-nats-py";
 
 #[expect(clippy::print_stdout, reason = "a test tells its result")]
 fn main() {
-    if std::env::args().any(|argument| argument == ASK) {
+    if std::env::args().any(|argument| argument == ASK_FOR_A_SERVER) {
         // Debian's may be installed or not: neither is a failure.
         let _ = testkit::require(Version::Debian29);
         assert!(!testkit::require(Version::V2_10));
+        return;
+    }
+    if std::env::args().any(|argument| argument == ASK_FOR_NATS_PY) {
+        assert!(!testkit::require_nats_py());
         return;
     }
     what_is_absent_is_skipped_with_a_message();
@@ -23,31 +28,36 @@ fn main() {
 }
 
 fn what_is_absent_is_skipped_with_a_message() {
-    let output = ask("0");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    for text in [
-        "skipped, nats-server 2.10.26 is missing",
-        "python3 is not installed",
-        "apt-get install python3-pip",
-        "NATS_SERVER_BIN",
+    let python = ["python3 is not installed", "apt-get install python3-pip"];
+    for (asked, texts) in [
+        (ASK_FOR_A_SERVER, ["skipped, nats-server 2.10.26 is missing", "NATS_SERVER_BIN"]),
+        (ASK_FOR_NATS_PY, ["skipped, nats-py is missing", "nats-py 2.16.0"]),
     ] {
-        assert!(said.contains(text), "\"{text}\" is not in: {said}");
+        let output = ask(asked, "0");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        for text in texts.into_iter().chain(python) {
+            assert!(said.contains(text), "\"{text}\" is not in: {said}");
+        }
     }
 }
 
 fn what_is_required_must_not_be_absent() {
-    let output = ask("1");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "{said}");
-    assert!(said.contains("REQUIRE_ALL=1, but nats-server 2.10.26 is missing"), "{said}");
+    for (asked, missing) in
+        [(ASK_FOR_A_SERVER, "nats-server 2.10.26"), (ASK_FOR_NATS_PY, "nats-py")]
+    {
+        let output = ask(asked, "1");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains(&format!("REQUIRE_ALL=1, but {missing} is missing")), "{said}");
+    }
 }
 
-fn ask(require_all: &str) -> Output {
+fn ask(asked: &str, require_all: &str) -> Output {
     let empty = tempfile::tempdir().expect("a folder");
     let folder: &Path = empty.path();
     Command::new(std::env::current_exe().expect("a running program"))
-        .arg(ASK)
+        .arg(asked)
         .env("PATH", folder)
         .env("CARGO_TARGET_DIR", folder)
         .env("REQUIRE_ALL", require_all)
