@@ -125,7 +125,8 @@ impl Stores {
         settings::stores_markdown()
     }
 
-    /// The handle on a store. It stays usable as long as it is kept.
+    /// The handle on a store. It stays usable as long as it is kept. Its
+    /// [`driver`](Kv::driver) is the one that opens, not the one that is opened.
     ///
     /// # Errors
     ///

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nats_connector::kv::{BucketConfig, KeyCodec, Storage};
 use nats_connector::{Connector, Stores};
-use testkit::Server;
 use testkit::logs::Logs;
+use testkit::{Permissions, Server};
 
 use super::lines;
 
@@ -92,4 +92,29 @@ async fn what_differs_is_told_once_and_stays() {
     let described = BucketConfig::new("s").history(3).ttl(Duration::from_secs(3600));
     let described = connector.kv().get_or_create_bucket(described).await.unwrap();
     assert!(!described.made && described.differences.is_empty(), "{:?}", described.differences);
+}
+
+#[tokio::test]
+async fn a_user_that_may_not_ask_for_the_bucket_uses_it_as_it_is() {
+    let keys = ["$JS.API.DIRECT.GET.KV_s.>", "$KV.s.>"];
+    let narrow = Permissions::default().publish(&keys).subscribe(&["_INBOX.>"]);
+    let server = Server::builder().jetstream().user("admin", "a").user_with("app", "p", &narrow);
+    let server = server.start().await;
+    let text = |user, password| {
+        format!("NATS.SERVER={}\nNATS.USERNAME={user}\nNATS.PASSWORD={password}", server.url())
+    };
+    let admin = Connector::connect(&lines(&text("admin", "a")).build().unwrap()).await.unwrap();
+    admin.kv().create_bucket(BucketConfig::new("s").history(2)).await.unwrap();
+
+    let (logs, _guard) = Logs::scoped();
+    let described = format!("{}\nSTORES.S.TTL=1h", text("app", "p"));
+    let kv = Stores::from_settings(lines(&described)).unwrap().get("s").unwrap();
+    for value in ["first", "second"] {
+        kv.set("k", value).await.unwrap();
+        assert_eq!(kv.get::<String>("k").await.unwrap().as_deref(), Some(value));
+    }
+    let text = logs.text();
+    let told: Vec<_> =
+        text.lines().filter(|line| line.contains("not as its store describes it")).collect();
+    assert!(told.len() == 1 && told[0].contains("not known"), "{told:?}");
 }
