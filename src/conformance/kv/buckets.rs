@@ -67,6 +67,12 @@ pub async fn bucket_life(kv: &Kv) {
     ok("set in it again", bound.set("key", &2).await);
     same("it is made anew", bound.get("key").await, &Some(2));
     same("with nothing else", bound.exists("other").await, &false);
+    for round in 0..10 {
+        ok("set what is to go", bound.set("old", &round).await);
+        same("delete", kv.delete_bucket(&name).await, &true);
+        ok("set in a new one at once", bound.set("new", &round).await);
+        same("nothing old comes back", bound.keys().await, &vec!["new".to_owned()]);
+    }
     for name in ["another", &name] {
         same("delete them all", kv.delete_bucket(name).await, &true);
     }

@@ -133,10 +133,18 @@ fn told(mut info: Info, sent: SystemTime) -> Info {
 }
 
 /// Deletes a stream; whether there was one.
+///
+/// It is emptied first: the server removes the files later, and a stream of the same name that is
+/// made before would find its messages in them.
 pub(super) async fn delete(link: &Link, stream: &str, deadline: Instant) -> Result<bool> {
     #[derive(Deserialize)]
     struct Deleted {
         success: bool,
+    }
+    // Whoever may not empty it may still delete it, and is told there what is wrong.
+    let emptied = call(link, &format!("STREAM.PURGE.{stream}"), Bytes::new(), deadline).await;
+    if let Err::<Deleted, _>(error) = emptied {
+        tracing::debug!(stream, %error, "a stream was not emptied before it is deleted");
     }
     match call(link, &format!("STREAM.DELETE.{stream}"), Bytes::new(), deadline).await {
         Ok(Deleted { success }) => Ok(success),
