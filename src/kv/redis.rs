@@ -8,7 +8,7 @@
 //!   revision when it is read, so a compare-and-set that stood on the old one fails.
 //! - Revisions are microseconds of the server's clock that never go back, so none is given twice, also
 //!   when a bucket or the whole database was emptied. Deletes leave a trace for a minute.
-//! - Every read and write of keys is one script: nothing comes between its steps.
+//! - Every write is one script: nothing comes between its steps.
 //! - Lifetimes are the server's, by its clock. A bucket's own is given to each value as it is written.
 //! - A write whose connection is lost before the answer ends with `Timeout`: nobody knows.
 
@@ -18,15 +18,15 @@ mod dial;
 mod line;
 mod names;
 mod pool;
+mod read;
 mod reply;
 mod scan;
 mod script;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
-use ::redis::Value as Reply;
 use bytes::Bytes;
 use futures::future::{self, BoxFuture};
 use futures::stream::{self, BoxStream, StreamExt};
@@ -38,8 +38,8 @@ use self::names::{BUCKETS, Names};
 use self::pool::Pool;
 use self::script::Arguments;
 use super::driver::{
-    Capabilities, Change, Condition, Consistency, Driver, Entry, Expiry, Filter, Found, Signal,
-    Update, Value, Write,
+    Capabilities, Change, Condition, Consistency, Driver, Expiry, Filter, Found, Signal, Update,
+    Write,
 };
 use super::{BucketConfig, BucketStatus, Key};
 use crate::deadline::after;
@@ -48,9 +48,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// The longest string that Redis holds unless it is told otherwise.
 const MAX_VALUE_SIZE: usize = 512 * 1024 * 1024;
 
-/// How many keys one script reads: far less work than a millisecond, so that others get their turn.
+/// How many keys are read together: far less work than a millisecond, so that others get their turn.
 const KEYS_AT_ONCE: usize = 64;
-/// How many such scripts are under way for one call.
+/// How many such reads are under way for one call.
 const READS_AT_ONCE: usize = 4;
 
 /// A key-value store in Redis 6.2 or newer; see [`kv`](crate::kv). Cheap to clone; clones share
@@ -107,19 +107,11 @@ impl RedisDriver {
 
     async fn read(
         &self,
-        bucket: &str,
+        names: &Names,
         keys: &[[String; 2]],
         deadline: Instant,
     ) -> Result<Vec<Result<Found>>> {
-        let mut arguments = Arguments::default();
-        arguments.key(self.names(bucket).options());
-        arguments.keys.extend(keys.iter().flatten().cloned());
-        let answer = script::READ.run(&self.pool, &arguments, deadline).await?;
-        let found = reply::array(answer)?;
-        if found.len() != keys.len() {
-            return Err(reply::unexpected());
-        }
-        Ok(found.into_iter().map(read_found).collect())
+        read::read(&self.pool, &names.options(), keys, deadline).await
     }
 
     /// Reads some of the keys of a call; each has its own result.
@@ -135,7 +127,7 @@ impl RedisDriver {
             pairs.iter().filter_map(|pair| pair.as_ref().ok()).cloned().collect();
         let mut found = match good.is_empty() {
             true => Ok(Vec::new().into_iter()),
-            false => self.read(bucket, &good, deadline).await.map(Vec::into_iter),
+            false => self.read(&names, &good, deadline).await.map(Vec::into_iter),
         };
         let each = |pair: Result<[String; 2]>| {
             pair.and_then(|_| match &mut found {
@@ -242,31 +234,6 @@ fn too_large(size: usize, limit: usize) -> Error {
     )
 }
 
-/// What the script found of one key.
-fn read_found(found: Reply) -> Result<Found> {
-    let parts: [Reply; 5] = reply::array(found)?.try_into().map_err(|_| reply::unexpected())?;
-    let [value, revision, own, end, foreign] = parts;
-    if reply::integer(&revision)? == -1 {
-        return Err(reply::wrong_type());
-    }
-    let revision = reply::unsigned(&revision)?;
-    let Some(bytes) = reply::bytes(value)? else { return Ok(Found::Nothing { revision }) };
-    let time = |millis: u64| (millis > 0).then(|| UNIX_EPOCH + Duration::from_millis(millis));
-    let mut entry = Entry::new(Value::new(bytes), revision);
-    // When another program stored it is not known.
-    if reply::integer(&foreign)? == 0 {
-        entry.created = Some(written_at(revision));
-    }
-    entry.expires = time(reply::unsigned(&own)?);
-    entry.ends = time(reply::unsigned(&end)?);
-    Ok(Found::Value(entry))
-}
-
-/// A revision is the time at which it was given.
-fn written_at(revision: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_micros(revision)
-}
-
 fn unsupported<'a, T: Send + 'a>(message: &'static str) -> BoxFuture<'a, Result<T>> {
     Box::pin(future::ready(Err(Error::new(ErrorKind::Unsupported, message))))
 }
@@ -301,8 +268,9 @@ impl Driver for RedisDriver {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Found>> {
         Box::pin(async move {
-            let pair = self.names(bucket).pair(key)?;
-            let mut found = self.read(bucket, &[pair], deadline).await?;
+            let names = self.names(bucket);
+            let pair = names.pair(key)?;
+            let mut found = self.read(&names, &[pair], deadline).await?;
             found.pop().unwrap_or_else(|| Err(reply::unexpected()))
         })
     }

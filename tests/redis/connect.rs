@@ -65,7 +65,7 @@ async fn by_acl_user() {
     assert_eq!(outside.get::<u32>("key").await.unwrap_err().kind(), ErrorKind::Unauthorized);
     let forbidden = kv.capabilities().await.map(drop);
     forbidden.expect("a field of the bucket's hash may be read");
-    let error = kv.delete_bucket("default").await.unwrap_err();
+    let error = kv.delete_bucket("other").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
 
     let (kind, _) = refused(config().password(Secret::new("wrong"))).await;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use ::redis::Value;
 use futures::TryStreamExt;
 use tokio::time::Instant;
 
@@ -145,19 +144,22 @@ fn check(config: &BucketConfig) -> Result<()> {
 
 /// Deletes a bucket with all its keys, some at a time; whether there was one.
 pub(super) async fn delete(pool: &Arc<Pool>, names: &Names, deadline: Instant) -> Result<bool> {
+    if names.is_root() {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "the root bucket cannot be deleted: its keys are all plain ones of the database, \
+             another program's too; delete keys or flush a prefix",
+        ));
+    }
     let mut command = ::redis::cmd("HEXISTS");
     command.arg(names.options()).arg("created");
     let exists = pool.request(&command, Effect::Read, deadline).await?;
-    if !names.is_root() && reply::integer(&exists)? == 0 {
+    if reply::integer(&exists)? == 0 {
         return Ok(false);
     }
-    let values = names.pattern(&Filter { prefix: "", glob: None });
-    for (pattern, kind) in [(values, Kind::Strings), (names.traces(), Kind::Any)] {
-        let mut scan = Scan::start(pool.clone(), pattern, kind, deadline).await?;
-        while let Some(mut keys) = scan.next().await? {
-            if kind == Kind::Strings {
-                keys.retain(|key| names.read(key).is_some());
-            }
+    for pattern in [names.pattern(&Filter { prefix: "", glob: None }), names.traces()] {
+        let mut scan = Scan::start(pool.clone(), pattern, Kind::Any, deadline).await?;
+        while let Some(keys) = scan.next().await? {
             for batch in keys.chunks(BATCH) {
                 let mut command = ::redis::cmd("UNLINK");
                 pool.request(command.arg(batch), Effect::Write, deadline).await?;
@@ -165,13 +167,10 @@ pub(super) async fn delete(pool: &Arc<Pool>, names: &Names, deadline: Instant) -
         }
     }
     // Last: when this call ends early, the next one finds the bucket and goes on.
-    let mut command = ::redis::cmd("UNLINK");
-    pool.request(command.arg(names.options()), Effect::Write, deadline).await?;
     let mut command = ::redis::cmd("SREM");
     command.arg(BUCKETS).arg(names.bucket());
-    let answer = pool.request(&command, Effect::Write, deadline).await?;
-    match answer {
-        Value::Int(_) => Ok(true),
-        _ => Err(reply::unexpected()),
-    }
+    pool.request(&command, Effect::Write, deadline).await?;
+    let mut command = ::redis::cmd("UNLINK");
+    pool.request(command.arg(names.options()), Effect::Write, deadline).await?;
+    Ok(true)
 }

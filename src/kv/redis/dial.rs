@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use super::config::{Checked, TlsFiles, bad};
-use super::line::Line;
+use super::line::{Line, Question};
 use super::reply;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -118,7 +118,8 @@ impl Dialer {
         let (connection, work) = made.map_err(|error| self.refused(&error))?;
         let line = Line::start(connection, work, &self.server);
         let mut hello = ::redis::cmd("HELLO");
-        let answer = line.ask(hello.arg(2)).await.map_err(|error| self.refused(&error))?;
+        let answer =
+            line.ask(Question::One(hello.arg(2))).await.map_err(|error| self.refused(&error))?;
         check_server(&answer)?;
         Ok(line)
     }

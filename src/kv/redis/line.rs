@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, RedisError, Value};
+use ::redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -30,6 +30,33 @@ struct State {
     /// Since when a call that timed out has waited without any answer on the line, in milliseconds
     /// after the start and one more; 0 for no such call.
     silent_since: AtomicU64,
+}
+
+/// What is asked: one command, or several in one go, whose answers are an array with the refusals
+/// among them.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Question<'a> {
+    One(&'a Cmd),
+    Several(&'a Pipeline),
+}
+
+impl<'a> From<&'a Cmd> for Question<'a> {
+    fn from(command: &'a Cmd) -> Self {
+        Question::One(command)
+    }
+}
+
+/// As the methods of `Cmd` give it back.
+impl<'a> From<&'a mut Cmd> for Question<'a> {
+    fn from(command: &'a mut Cmd) -> Self {
+        Question::One(command)
+    }
+}
+
+impl<'a> From<&'a Pipeline> for Question<'a> {
+    fn from(commands: &'a Pipeline) -> Self {
+        Question::Several(commands)
+    }
 }
 
 /// Why a request has no answer of use.
@@ -68,14 +95,25 @@ impl Line {
     }
 
     /// Asks without a deadline; the caller has one.
-    pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, RedisError> {
-        command.query_async(&mut self.connection.clone()).await
+    pub(super) async fn ask(&self, question: Question<'_>) -> Result<Value, RedisError> {
+        let mut connection = self.connection.clone();
+        match question {
+            Question::One(command) => command.query_async(&mut connection).await,
+            Question::Several(commands) => {
+                let answers = connection.send_packed_commands(commands, 0, commands.len()).await;
+                answers.map(Value::Array)
+            }
+        }
     }
 
     /// Asks, and waits for the answer until the deadline.
-    pub(super) async fn request(&self, command: &Cmd, deadline: Instant) -> Result<Value, Failure> {
+    pub(super) async fn request(
+        &self,
+        question: Question<'_>,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
         let begun = Instant::now();
-        let Ok(answer) = within(deadline, self.ask(command)).await else {
+        let Ok(answer) = within(deadline, self.ask(question)).await else {
             self.note_silence(begun);
             return Err(Failure::Silent);
         };

@@ -8,7 +8,7 @@ use ::redis::{Cmd, RedisError, Value};
 use tokio::time::{Instant, timeout_at};
 
 use super::dial::Dialer;
-use super::line::{Failure, Line};
+use super::line::{Failure, Line, Question};
 use super::reply;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -75,11 +75,11 @@ impl Pool {
     /// Asks on the next connection. What only reads is asked once more when the connection ends.
     pub(super) async fn request(
         &self,
-        command: &Cmd,
+        question: impl Into<Question<'_>>,
         effect: Effect,
         deadline: Instant,
     ) -> Result<Value> {
-        let answer = self.ask(command, effect, deadline).await?;
+        let answer = self.ask(question.into(), effect, deadline).await?;
         answer.map_err(|error| self.refused(&error))
     }
 
@@ -91,14 +91,14 @@ impl Pool {
     /// As [`request`](Self::request), with the server's refusal as it is.
     pub(super) async fn ask(
         &self,
-        command: &Cmd,
+        question: Question<'_>,
         effect: Effect,
         deadline: Instant,
     ) -> Result<std::result::Result<Value, RedisError>> {
         let mut again = effect == Effect::Read;
         loop {
             let line = self.line(deadline).await?;
-            match line.request(command, deadline).await {
+            match line.request(question, deadline).await {
                 Ok(value) => return Ok(Ok(value)),
                 Err(Failure::Refused(error)) => return Ok(Err(error)),
                 Err(Failure::Lost(_)) if again => again = false,
@@ -114,7 +114,7 @@ impl Pool {
         command: &Cmd,
         deadline: Instant,
     ) -> Result<Value> {
-        let answer = line.request(command, deadline).await;
+        let answer = line.request(command.into(), deadline).await;
         answer.map_err(|failure| self.explain(failure, Effect::Read))
     }
 
@@ -140,21 +140,27 @@ impl Pool {
                 tracing::debug!(server = self.server(), "connected to Redis");
                 let line = Arc::new(line);
                 *lock(&slot.line) = Some(line.clone());
-                *lock(&self.down) = None;
+                if lock(&self.down).take().is_some() {
+                    tracing::info!(server = self.server(), "Redis is back");
+                }
                 // Closed meanwhile: the slot was emptied before it was filled.
                 self.check_open().inspect_err(|_| drop(lock(&slot.line).take()))?;
                 Ok(line)
             }
             Err(error) => {
                 let pause = begun.elapsed().min(LONGEST_PAUSE);
-                *lock(&self.down) = Some(Down {
+                let down = Down {
                     until: Instant::now() + pause,
                     kind: error.kind(),
                     message: match std::error::Error::source(&error) {
                         Some(source) => format!("{}: {source}", error.message()),
                         None => error.message().to_owned(),
                     },
-                });
+                };
+                // Told once, until it is back.
+                if lock(&self.down).replace(down).is_none() {
+                    tracing::warn!("no connection to Redis: {error}");
+                }
                 Err(error)
             }
         }

@@ -34,7 +34,8 @@ pub(super) fn refused(error: &RedisError) -> Error {
         _ if says(error, "NOPERM")
             || says(error, "no permission")
             || says(error, "permissions to")
-            || says(error, "can't run") =>
+            || says(error, "can't run")
+            || says(error, "ACL failure") =>
         {
             (ErrorKind::Unauthorized, "the Redis user lacks a permission; see its ACL")
         }

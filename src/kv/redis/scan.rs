@@ -21,9 +21,9 @@ const LOOK_AT: usize = 1000;
 /// What to go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Values: other types than strings are another program's.
+    /// Values: in the root bucket other types than strings are another program's.
     Strings,
-    /// Traces, which are ours.
+    /// Whatever has such a name.
     Any,
 }
 

@@ -68,7 +68,7 @@ impl Script {
         deadline: Instant,
     ) -> Result<Value> {
         let command = arguments.command("EVALSHA", &self.digest);
-        match pool.ask(&command, self.effect, deadline).await? {
+        match pool.ask((&command).into(), self.effect, deadline).await? {
             // It did nothing: the server forgot the script, or never had it.
             Err(error) if error.code() == Some("NOSCRIPT") => {
                 let command = arguments.command("EVAL", self.code);
