@@ -16,6 +16,8 @@
 
 mod bucket;
 mod log;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::borrow::Cow;
