@@ -5,6 +5,8 @@
 //! `cargo xtask bench [name]` runs those whose name contains `name`.
 #![allow(clippy::print_stdout, missing_docs)]
 
+mod many;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,7 +71,8 @@ fn main() {
             jetstream_publish(&sides, size).await;
             key_value(&sides, size).await;
         }
-        many_keys(&sides).await;
+        many::increments(&sides).await;
+        many::batches(&sides).await;
     });
 }
 
@@ -384,40 +387,4 @@ async fn key_value(sides: &Sides, size: usize) {
         },
     )
     .await;
-}
-
-/// A thousand keys by one call, beside the raw client's single reads.
-async fn many_keys(sides: &Sides) {
-    const KEYS: usize = 1_000;
-    let order = Order::of(100);
-    let bucket = sides.connector.kv().bucket("bench_ours");
-    let keys: Arc<[String]> = (0..KEYS).map(|n| format!("order.{n}")).collect();
-    for key in &*keys {
-        sides.raw_kv.put(key, order.raw()).await.unwrap();
-        bucket.set(key, &order).await.unwrap();
-    }
-    for (beside, at_once) in [("one by one", 1), ("256 at once", 256)] {
-        compare(
-            format!("kv get_many {KEYS}, raw {beside}"),
-            || {
-                let (sides, keys) = (sides.clone(), keys.clone());
-                async move {
-                    let read = |n: usize| {
-                        let (store, key) = (sides.raw_kv.clone(), keys[n].clone());
-                        async move { Order::decode(&store.get(key).await.unwrap().unwrap()) }
-                    };
-                    let reads = futures::stream::iter((0..KEYS).map(read));
-                    reads.buffer_unordered(at_once).collect::<()>().await;
-                }
-            },
-            || {
-                let (bucket, keys) = (bucket.clone(), keys.clone());
-                async move {
-                    let orders = bucket.get_many::<Order>(keys.iter().cloned()).await.unwrap();
-                    assert_eq!(orders.found().unwrap().len(), KEYS);
-                }
-            },
-        )
-        .await;
-    }
 }
