@@ -180,6 +180,61 @@ async fn rate_limiter_of_two_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn counter_service_of_two_processes() {
+    let server = jetstream().await;
+    let start = || Program::start(&mut example("counter_service", &server.url()));
+    let mut programs = [start(), start()];
+    let mut allowed = 0;
+    for program in &mut programs {
+        let status = program.wait(LIMIT);
+        assert!(status.success(), "{status}:\n{}", program.output());
+        let line = program.output().lines().find(|line| line.contains("allowed"));
+        let count = line.and_then(|line| line.split(' ').rev().nth(1));
+        allowed += count.unwrap().parse::<u32>().unwrap();
+    }
+    assert_eq!(allowed, 10, "the downloads of two processes together");
+    let settings = Settings::builder().set("NATS.SERVER", server.url()).build().unwrap();
+    let connector = Connector::connect(&settings).await.unwrap();
+    let views = connector.counters("page-views").get("/welcome").consistent().await;
+    assert_eq!(views.unwrap(), Some(800));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leader_election_with_a_leader_that_is_killed() {
+    let server = jetstream().await;
+    let start = |name: &str| Program::start(example("leader_election", &server.url()).arg(name));
+    let mut leader = start("ada");
+    leader.wait_for("ada did step 3", LIMIT);
+    let mut others = [start("bob"), start("eve")];
+    for candidate in &mut others {
+        candidate.wait_for("is a candidate", LIMIT);
+    }
+    leader.signal("KILL");
+    assert!(!leader.wait(LIMIT).success());
+    let mut outputs = vec![leader.output().to_owned()];
+    for candidate in &mut others {
+        let status = candidate.wait(LIMIT);
+        assert!(status.success(), "{status}:\n{}", candidate.output());
+        assert_has(candidate.output(), &["all 40 steps are done"]);
+        outputs.push(candidate.output().to_owned());
+    }
+    let words = |line: &str| line.split(' ').next_back().unwrap().parse::<u64>().unwrap();
+    let all = |text: &str| -> Vec<u64> {
+        let lines = outputs.iter().flat_map(|output| output.lines());
+        lines.filter(|line| line.contains(text)).map(words).collect()
+    };
+    // No step twice; one may have been done and not told by the killed leader.
+    let mut steps = all("did step");
+    let told = steps.len();
+    steps.sort_unstable();
+    steps.dedup();
+    assert_eq!(steps.len(), told, "a step was done twice");
+    assert!((39..=40).contains(&told), "{steps:?}");
+    let fences = all("leads with fence");
+    assert!(fences.len() > 1 && fences[1..].iter().all(|it| *it > fences[0]), "{outputs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions() {
     let server = jetstream().await;
     let output = run(&mut example("sessions", &server.url()));
