@@ -155,18 +155,23 @@ pub(super) async fn history(
     loop {
         match history_once(link, bucket, &subjects, key, deadline).await {
             Err(error) if is_retryable(&error) && retry.pause().await => {}
-            told => return told,
+            Ok(None) if retry.pause().await => {}
+            told => {
+                let lost = || Error::new(ErrorKind::Unavailable, "the history was lost on its way");
+                return told.and_then(|updates| updates.ok_or_else(lost));
+            }
         }
     }
 }
 
+/// `None` when messages were lost.
 async fn history_once(
     link: &Arc<Link>,
     bucket: &Bucket,
     subjects: &[String],
     key: Key<'_>,
     deadline: Instant,
-) -> Result<Vec<Update>> {
+) -> Result<Option<Vec<Update>>> {
     let made = Consumer::create(link, &bucket.stream, subjects, Start::First, false, deadline);
     let mut consumer = made.await?;
     let mut updates = Vec::new();
@@ -181,15 +186,16 @@ async fn history_once(
                 updates.push(Update::new(key.name().to_owned(), revision, what));
             }
             Next::CaughtUp => break,
-            Next::Lost(error) => return Err(error),
+            Next::Lost(error) if is_final(&error) => return Err(error),
+            Next::Lost(_) => return Ok(None),
         }
     }
-    Ok(updates)
+    Ok(Some(updates))
 }
 
-/// A bucket that is gone is the caller's to look for.
+/// Whether a consumer could not be made for now. A bucket that is gone is the caller's to look for.
 fn is_retryable(error: &Error) -> bool {
-    !is_final(error) && !error.is_not_found() && (is_gone(error) || error.is_retryable())
+    is_gone(error) && !error.is_not_found()
 }
 
 /// What no other try can change.

@@ -86,6 +86,8 @@ pub(super) struct Consumer {
     changes: watch::Receiver<u64>,
     /// The connection that it was made on.
     connection: u64,
+    /// It is for as long as the connector lives, and ends when that is drained.
+    ends_with_drain: bool,
     /// The number of the pull that is open.
     pull: u64,
     /// How many messages it may still bring.
@@ -153,6 +155,7 @@ impl Consumer {
             answers,
             changes,
             connection,
+            ends_with_drain: false,
             pull: 0,
             open: 0,
             max_bytes: BATCH_BYTES,
@@ -165,8 +168,10 @@ impl Consumer {
         })
     }
 
-    /// Asks for messages, and for refusals of that: the server tells them as events.
-    pub(super) async fn begin(&mut self, deadline: Instant) -> Result<()> {
+    /// Begins to read for as long as the connector lives. Asks for messages, and for refusals of
+    /// that: the server tells them as events.
+    pub(super) async fn stay(&mut self, deadline: Instant) -> Result<()> {
+        self.ends_with_drain = true;
         self.pull(deadline).await?;
         match self.link.refusal(deadline, |denied| self.is_mine(denied)).await? {
             Some(denied) => Err(denied.error()),
@@ -247,7 +252,7 @@ impl Consumer {
 
     fn check_connection(&self) -> Result<()> {
         let status = self.link.status();
-        if status.is_draining() || status.is_closed() {
+        if status.is_closed() || (self.ends_with_drain && status.is_draining()) {
             return Err(lost("the connector ends"));
         }
         if !self.link.is_open() || self.link.connects() != self.connection {

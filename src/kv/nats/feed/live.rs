@@ -31,6 +31,10 @@ impl Live {
         self.keys.contains_key(name)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// A value was told. `tells_ends`: the server will tell its end.
     pub(super) fn put(&mut self, name: &str, entry: &Entry, tells_ends: bool) {
         let Entry { revision, ends, .. } = *entry;

@@ -19,7 +19,7 @@ use super::consumer::{Consumer, Delivered, Next, Start};
 use super::live::Live;
 use super::names::Names;
 use super::{is_retryable, names};
-use crate::connector::Link;
+use crate::connector::{Link, State};
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::driver::{Filter, Signal, Update, What};
@@ -154,7 +154,7 @@ impl Watch {
         let made =
             Consumer::create(link, &bucket.stream, &names.subjects, start, false, deadline).await;
         let mut consumer = made?;
-        consumer.begin(deadline).await?;
+        consumer.stay(deadline).await?;
         self.consumer = Some(consumer);
         Ok(())
     }
@@ -342,7 +342,8 @@ impl Watch {
     async fn come_back(&mut self) -> Result<()> {
         // Taken before the look, so that no change in between is missed.
         let mut changes = self.link.status().changes();
-        if self.link.is_open() {
+        let is_connected = self.link.state() == State::Connected;
+        if is_connected {
             match self.try_to_come_back().await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Unauthorized => return Err(error),
@@ -355,7 +356,7 @@ impl Watch {
             }
         }
         let pause = rand::rng().random_range(PAUSE / 2..=PAUSE);
-        if self.link.is_open() {
+        if is_connected {
             sleep(pause).await;
         } else {
             let _ = timeout(pause, changes.changed()).await;
@@ -390,7 +391,7 @@ impl Watch {
         }
         self.doubts = 0;
         let start = if self.told == 0 { Start::Last } else { Start::After(self.told) };
-        self.must_compare = true;
+        self.must_compare = !self.live.is_empty();
         self.read_from(start, deadline).await
     }
 
