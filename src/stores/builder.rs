@@ -104,10 +104,11 @@ impl StoresBuilder {
             let domain = (store.driver == "nats").then(|| domains[&store.domain].clone());
             groups.add(store, domain)?;
         }
-        let (handles, connections) = groups.handles(&self.serializers())?;
+        let handles = groups.handles(&self.serializers())?;
         for warning in &found.warnings {
             tracing::warn!("{warning}");
         }
+        let connections = groups.connections();
         Ok(Stores(Arc::new(Inner { handles, connections, warnings: found.warnings })))
     }
 

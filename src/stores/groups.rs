@@ -138,25 +138,29 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// The handle of every store, and all connections. Stores that agree on a connection and on how
-    /// keys are written have one driver between them, and so one near cache for a bucket.
+    /// Every connection, to close them.
+    pub(super) fn connections(&self) -> Vec<Arc<Connection>> {
+        self.groups.iter().map(|group| group.connection.clone()).collect()
+    }
+
+    /// The handle of every store. Stores that agree on a connection and on how keys are written
+    /// have one driver between them, and so one near cache for a bucket.
     pub(super) fn handles(
-        self,
+        &self,
         serializers: &HashMap<String, Serializer>,
-    ) -> Result<(BTreeMap<String, Kv>, Vec<Arc<Connection>>)> {
+    ) -> Result<BTreeMap<String, Kv>> {
         let Groups { groups, placed, .. } = self;
         let mut drivers: HashMap<(usize, KeyCodec), Kv> = HashMap::new();
         let mut handles = BTreeMap::new();
-        for store in &placed {
-            let of = (store.group, store.codec(&groups));
+        for store in placed {
+            let of = (store.group, store.codec(groups));
             let kv = drivers.entry(of).or_insert_with(|| {
-                let same = placed.iter().filter(|other| (other.group, other.codec(&groups)) == of);
+                let same = placed.iter().filter(|other| (other.group, other.codec(groups)) == of);
                 Kv::new(driver(&groups[store.group], of.1, &same.collect::<Vec<_>>()))
             });
             handles.insert(store.fields.name.clone(), store.handle(kv, serializers)?);
         }
-        let connections = groups.into_iter().map(|group| group.connection).collect();
-        Ok((handles, connections))
+        Ok(handles)
     }
 }
 

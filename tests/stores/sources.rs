@@ -204,8 +204,8 @@ fn connector_settings_and_stores_share_their_sources() {
     }
 }
 
-#[test]
-fn code_alone_makes_stores() {
+#[tokio::test]
+async fn code_alone_makes_stores() {
     let ours = StoreConfig::new()
         .driver("memory")
         .bucket("b")
@@ -224,7 +224,19 @@ fn code_alone_makes_stores() {
         .build()
         .unwrap();
     assert_eq!(stores.names(), ["other", "ours", "plain"]);
-    let shown = format!("{:?}", stores.get("ours").unwrap());
+    let kv = stores.get("ours").unwrap();
+    kv.set("k", "plain").await.unwrap();
+    assert_eq!(kv.get_raw("k").await.unwrap().as_deref(), Some(&b"plain"[..]));
+    let described = nats_connector::kv::BucketConfig::new("b")
+        .key_codec(KeyCodec::Path)
+        .ttl(Duration::from_millis(1500))
+        .history(2)
+        .replicas(1)
+        .storage(Storage::Memory)
+        .max_bytes(1 << 20);
+    let found = kv.get_or_create_bucket(described).await.unwrap();
+    assert!(!found.made && found.differences.is_empty(), "{:?}", found.differences);
+    let shown = format!("{kv:?}");
     assert!(shown.contains("\"b\"") && shown.contains("\"p\""), "{shown}");
 }
 
