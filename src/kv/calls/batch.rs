@@ -256,10 +256,9 @@ pub(super) async fn write(
 /// Each key once, with what came last for it: writes of one call are under way together.
 fn last_of_each<T>(pairs: Vec<(String, T)>) -> Vec<(String, T)> {
     let mut seen = HashSet::with_capacity(pairs.len());
-    let mut kept: Vec<_> =
-        pairs.into_iter().rev().filter(|(key, _)| seen.insert(key.clone())).collect();
-    kept.reverse();
-    kept
+    let last: Vec<bool> = pairs.iter().rev().map(|(key, _)| seen.insert(key.as_str())).collect();
+    let last = last.into_iter().rev();
+    pairs.into_iter().zip(last).filter_map(|(pair, is_last)| is_last.then_some(pair)).collect()
 }
 
 impl Kv {
