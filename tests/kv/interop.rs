@@ -1,11 +1,13 @@
 //! What other clients write is read here, and the other way round.
 
+use std::time::{Duration, SystemTime};
+
 use async_nats::HeaderMap;
 use async_nats::jetstream::kv::Config;
 use nats_connector::Serializer;
 use nats_connector::kv::{BucketConfig, KeyCodec};
 use serde_json::{Value, json};
-use testkit::Server;
+use testkit::{Server, eventually};
 
 use super::{api, connect, connect_with};
 
@@ -98,4 +100,36 @@ async fn colon_keys_of_older_clients_are_read_raw() {
     new.set("user:bob", &1).await.unwrap();
     let theirs = context.get_key_value("new").await.unwrap();
     assert!(theirs.get("user=3Abob").await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lifetimes_of_another_client_are_read() {
+    let server = Server::builder().jetstream().start().await;
+    let connector = connect(&server).await;
+    let context = connector.jetstream().unwrap();
+    let config = Config {
+        bucket: "theirs".to_owned(),
+        limit_markers: Some(Duration::from_secs(1)),
+        ..Default::default()
+    };
+    let theirs = context.create_key_value(config).await.unwrap();
+    let ours = connector.kv().bucket("theirs").with_serializer(Serializer::text());
+    let minute = Duration::from_secs(60);
+    theirs.create_with_ttl("key", "1".into(), minute).await.unwrap();
+    let (value, ends) = ours.get_with_expiration::<String>("key").await.unwrap().unwrap();
+    assert_eq!(value, "1");
+    let left = ends.unwrap().duration_since(SystemTime::now()).unwrap();
+    assert!(left <= minute && left > minute / 2, "{left:?}");
+    // Their write without a lifetime takes ours away.
+    assert!(ours.touch("key", minute).await.unwrap());
+    theirs.put("key", "2".into()).await.unwrap();
+    assert_eq!(
+        ours.get_with_expiration::<String>("key").await.unwrap(),
+        Some(("2".to_owned(), None))
+    );
+    // Ours ends for them, too.
+    ours.set("key", "3").ttl(Duration::from_secs(1)).await.unwrap();
+    eventually(Duration::from_secs(5), || async { theirs.get("key").await.unwrap().is_none() })
+        .await;
+    assert_eq!(ours.get::<String>("key").await.unwrap(), None);
 }
