@@ -59,6 +59,10 @@ const READS_AT_ONCE: usize = 4;
 /// It has compare-and-set, lifetimes, fencing and transactions, and no watch, history or media types:
 /// values are read with the handle's own serializer. Redis Cluster is not supported.
 ///
+/// Listing goes through all keys of the database, a part at a time; so do a bucket's status and its
+/// deletion, and with the status `bind_bucket`. The root bucket is always there and cannot be
+/// deleted.
+///
 /// ```no_run
 /// use nats_connector::kv::{Kv, RedisConfig, RedisDriver};
 ///

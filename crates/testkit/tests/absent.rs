@@ -15,6 +15,7 @@ fn main() {
         // Debian's may be installed or not: neither is a failure.
         let _ = testkit::require(Version::Debian29);
         assert!(!testkit::require(Version::V2_10));
+        assert!(!testkit::require_redis());
         return;
     }
     if std::env::args().any(|argument| argument == ASK_FOR_NATS_PY) {

@@ -261,3 +261,29 @@ async fn read(option: &str, path: &Path) -> Result<Vec<u8>> {
 fn bad_file(option: &str, path: &Path, what: &str) -> Error {
     bad(format!("{option}: {}: {what}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(pairs: &[(&str, &str)]) -> Value {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        Value::Array(pairs.iter().flat_map(|(name, value)| [text(name), text(value)]).collect())
+    }
+
+    #[test]
+    fn old_servers_and_clusters_are_refused() {
+        let of =
+            |version, mode| hello(&[("server", "redis"), ("version", version), ("mode", mode)]);
+        for version in ["6.2.0", "6.10.1", "7.0.0", "8.0.1-rc1", "255.255.255", "unstable", ""] {
+            check_server(&of(version, "standalone")).unwrap();
+        }
+        for version in ["6.0.16", "5.9", "6.1.240"] {
+            let error = check_server(&of(version, "standalone")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains("6.2 or newer"), "{error}");
+        }
+        let error = check_server(&of("7.2.4", "cluster")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+}
