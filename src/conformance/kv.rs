@@ -24,6 +24,8 @@ mod history;
 mod lifetimes;
 mod limits;
 mod listing;
+mod loads;
+mod locks;
 mod transactions;
 mod values;
 mod watches;
@@ -51,7 +53,9 @@ pub use history::{history, past_events};
 pub use lifetimes::{bucket_ttl, ttl, ttl_refused};
 pub use limits::{limits, refusals};
 pub use listing::{everything, listing};
-pub use transactions::transactions;
+pub use loads::loads;
+pub use locks::locks;
+pub use transactions::{transaction_calls, transactions};
 pub use values::{entries, keys, missing, prefixes, serializers, values};
 pub use watches::{events, watch, watch_expiry, watch_remade, watch_under_load};
 
@@ -116,6 +120,9 @@ pub async fn run(make: impl Fn() -> Kv) {
         history,
         past_events,
         transactions,
+        transaction_calls,
+        loads,
+        locks,
         watch,
         events,
         watch_under_load,

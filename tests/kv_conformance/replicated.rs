@@ -1,25 +1,44 @@
-//! A driver whose buckets have three copies, and whose reads see every write.
+//! A driver whose buckets have three copies, and whose reads see every write: those of keys ask the
+//! leader, and those that any copy answers begin when all copies agree.
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
 use futures::stream::BoxStream;
 use nats_connector::Result;
 use nats_connector::kv::driver::{
     Change, Condition, Consistency, Filter, Found, Signal, Update, Write,
 };
 use nats_connector::kv::{BucketConfig, BucketStatus, Capabilities, Driver, Key};
+use testkit::{Cluster, eventually};
 use tokio::time::Instant;
 
 const REPLICAS: usize = 3;
 
 #[derive(Debug)]
-pub(crate) struct Replicated(Arc<dyn Driver>);
+pub(crate) struct Replicated {
+    driver: Arc<dyn Driver>,
+    cluster: Arc<Cluster>,
+}
 
 impl Replicated {
-    pub(crate) fn new(driver: Arc<dyn Driver>) -> Self {
-        Replicated(driver)
+    pub(crate) fn new(driver: Arc<dyn Driver>, cluster: Arc<Cluster>) -> Self {
+        Replicated { driver, cluster }
+    }
+
+    /// Waits until every node has what any of them has.
+    async fn agree(&self, bucket: &str) {
+        let stream = format!("KV_{bucket}");
+        eventually(Duration::from_secs(10), || async {
+            let nodes = self.cluster.nodes().iter();
+            let pages = nodes.map(|node| node.monitor("/jsz?accounts=true&streams=true"));
+            let pages = future::join_all(pages).await;
+            let states: Vec<Option<u64>> = pages.iter().map(|it| last(it, &stream)).collect();
+            states.iter().all(|state| *state == states[0])
+        })
+        .await;
     }
 
     /// Makes the bucket that `writes` would make.
@@ -36,11 +55,19 @@ impl Replicated {
 
     async fn make(&self, bucket: &str, deadline: Instant) -> Result<()> {
         let config = BucketConfig::new(bucket).replicas(REPLICAS);
-        if self.0.bucket_status(bucket, deadline).await?.is_none() {
-            self.0.make_bucket(&config, deadline).await?;
+        if self.driver.bucket_status(bucket, deadline).await?.is_none() {
+            self.driver.make_bucket(&config, deadline).await?;
         }
         Ok(())
     }
+}
+
+/// The last revision of a stream on the node that the page is of.
+fn last(page: &serde_json::Value, stream: &str) -> Option<u64> {
+    let accounts = page["account_details"].as_array()?;
+    let streams = accounts.iter().filter_map(|account| account["stream_detail"].as_array());
+    let found = streams.flatten().find(|it| it["name"] == stream)?;
+    found["state"]["last_seq"].as_u64()
 }
 
 /// The same with three copies.
@@ -50,7 +77,7 @@ fn replicated(config: &BucketConfig) -> BucketConfig {
 
 impl Driver for Replicated {
     fn name(&self) -> &str {
-        self.0.name()
+        self.driver.name()
     }
 
     fn capabilities<'a>(
@@ -58,11 +85,11 @@ impl Driver for Replicated {
         bucket: &'a str,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Capabilities>> {
-        self.0.capabilities(bucket, deadline)
+        self.driver.capabilities(bucket, deadline)
     }
 
     fn whole_name<'a>(&self, bucket: &str, key: Key<'a>) -> Option<Cow<'a, str>> {
-        self.0.whole_name(bucket, key)
+        self.driver.whole_name(bucket, key)
     }
 
     fn get<'a>(
@@ -72,7 +99,7 @@ impl Driver for Replicated {
         _consistency: Consistency,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Found>> {
-        self.0.get(bucket, key, Consistency::Latest, deadline)
+        self.driver.get(bucket, key, Consistency::Latest, deadline)
     }
 
     fn get_many<'a>(
@@ -82,7 +109,7 @@ impl Driver for Replicated {
         _consistency: Consistency,
         deadline: Instant,
     ) -> BoxFuture<'a, Vec<Result<Found>>> {
-        self.0.get_many(bucket, keys, Consistency::Latest, deadline)
+        self.driver.get_many(bucket, keys, Consistency::Latest, deadline)
     }
 
     fn write<'a>(
@@ -93,7 +120,7 @@ impl Driver for Replicated {
     ) -> BoxFuture<'a, Result<u64>> {
         Box::pin(async move {
             self.prepare(bucket, std::slice::from_ref(&write), deadline).await?;
-            self.0.write(bucket, write, deadline).await
+            self.driver.write(bucket, write, deadline).await
         })
     }
 
@@ -105,7 +132,7 @@ impl Driver for Replicated {
     ) -> BoxFuture<'a, Result<Vec<u64>>> {
         Box::pin(async move {
             self.prepare(bucket, &writes, deadline).await?;
-            self.0.transaction(bucket, writes, deadline).await
+            self.driver.transaction(bucket, writes, deadline).await
         })
     }
 
@@ -115,7 +142,10 @@ impl Driver for Replicated {
         filter: Filter<'a>,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<BoxStream<'static, Result<String>>>> {
-        self.0.list(bucket, filter, deadline)
+        Box::pin(async move {
+            self.agree(bucket).await;
+            self.driver.list(bucket, filter, deadline).await
+        })
     }
 
     fn watch<'a>(
@@ -126,7 +156,8 @@ impl Driver for Replicated {
     ) -> BoxFuture<'a, Result<BoxStream<'static, Result<Signal>>>> {
         Box::pin(async move {
             self.make(bucket, deadline).await?;
-            self.0.watch(bucket, filter, deadline).await
+            self.agree(bucket).await;
+            self.driver.watch(bucket, filter, deadline).await
         })
     }
 
@@ -136,11 +167,14 @@ impl Driver for Replicated {
         key: Key<'a>,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Vec<Update>>> {
-        self.0.history(bucket, key, deadline)
+        Box::pin(async move {
+            self.agree(bucket).await;
+            self.driver.history(bucket, key, deadline).await
+        })
     }
 
     fn buckets<'a>(&'a self, deadline: Instant) -> BoxFuture<'a, Result<Vec<String>>> {
-        self.0.buckets(deadline)
+        self.driver.buckets(deadline)
     }
 
     fn bucket_status<'a>(
@@ -148,7 +182,7 @@ impl Driver for Replicated {
         bucket: &'a str,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Option<BucketStatus>>> {
-        self.0.bucket_status(bucket, deadline)
+        self.driver.bucket_status(bucket, deadline)
     }
 
     fn make_bucket<'a>(
@@ -156,7 +190,7 @@ impl Driver for Replicated {
         config: &'a BucketConfig,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(async move { self.0.make_bucket(&replicated(config), deadline).await })
+        Box::pin(async move { self.driver.make_bucket(&replicated(config), deadline).await })
     }
 
     fn create_bucket<'a>(
@@ -164,7 +198,7 @@ impl Driver for Replicated {
         config: &'a BucketConfig,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { self.0.create_bucket(&replicated(config), deadline).await })
+        Box::pin(async move { self.driver.create_bucket(&replicated(config), deadline).await })
     }
 
     fn delete_bucket<'a>(
@@ -172,6 +206,6 @@ impl Driver for Replicated {
         bucket: &'a str,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<bool>> {
-        self.0.delete_bucket(bucket, deadline)
+        self.driver.delete_bucket(bucket, deadline)
     }
 }

@@ -88,3 +88,28 @@ pub async fn transactions(kv: &Kv) {
     };
     assert_eq!(values(["left", "right", "c"]).await, [winner, winner, ""], "one wrote both");
 }
+
+/// The same by handles, within their prefix.
+pub async fn transaction_calls(kv: &Kv) {
+    let kv = kv.bucket(unique("together")).with_prefix("app");
+    if !capabilities(&kv).await.transactions {
+        refused("a transaction", ErrorKind::Unsupported, kv.transaction().set("a", &1).await);
+        same("nothing was stored", kv.exists("a").await, &false);
+        return;
+    }
+    same("nothing to do", kv.transaction().await, &Vec::new());
+    let made = kv.transaction().set("a", &1).create("b", &2).set_raw("c", "3").await;
+    let made = ok("three at once", made);
+    let there = kv.transaction().set("a", &9).create("b", &9).await;
+    refused("one that is there", ErrorKind::AlreadyExists, there);
+    let stale = kv.transaction().set("a", &9).set_if_revision("b", &9, made[0]).await;
+    refused("one of another revision", ErrorKind::Conflict, stale);
+    let twice = kv.transaction().set("a", &9).delete("a").await;
+    refused("one key twice", ErrorKind::InvalidInput, twice);
+    let found = ok("get many", kv.get_many(["a", "b", "c"]).await);
+    same("none took place", found.all(), &vec![Some(1), Some(2), Some(3)]);
+    let all = kv.transaction().set_if_revision("a", &4, made[0]).delete("b");
+    ok("all of them", all.delete_if_revision("c", made[2]).await);
+    let found = ok("get many", kv.get_many(["a", "b", "c"]).await);
+    same("all took place", found.all(), &vec![Some(4), None, None]);
+}
