@@ -19,6 +19,7 @@ const HOLDER: &str = "KV_LOCK_HOLDER";
 
 /// The child's part: holds the lock, and writes under it when told to.
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "the parent reads it")]
 async fn holder() {
     let Ok(server) = std::env::var(HOLDER) else { return };
     let settings = Settings::builder().set("NATS.SERVER", server).build().unwrap();
@@ -30,7 +31,7 @@ async fn holder() {
     let written = lock.set("key", "stale").await;
     println!("written: {:?}", written.map_err(|error| error.kind()));
     // Until the parent ends it.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn start_holder(server: &Server) -> Program {
