@@ -5,6 +5,7 @@
 //! `cargo xtask bench [name]` runs those whose name contains `name`.
 #![allow(clippy::print_stdout, missing_docs)]
 
+mod list;
 mod many;
 
 use std::future::Future;
@@ -73,6 +74,7 @@ fn main() {
         }
         many::increments(&sides).await;
         many::batches(&sides).await;
+        list::keys(&sides).await;
     });
 }
 
@@ -100,14 +102,19 @@ impl Sides {
     }
 }
 
+/// Whether the name on the command line, if there is one, is part of this one.
+fn wanted(name: &str) -> bool {
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    wanted.is_none_or(|wanted| name.contains(&wanted))
+}
+
 /// Runs both sides in turn and prints the ratio of their rates.
 async fn compare<FA, FB>(name: String, mut raw: impl FnMut() -> FA, mut ours: impl FnMut() -> FB)
 where
     FA: Future<Output = ()> + Send + 'static,
     FB: Future<Output = ()> + Send + 'static,
 {
-    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    if wanted.is_some_and(|wanted| !name.contains(&wanted)) {
+    if !wanted(&name) {
         return;
     }
     let mut ratios = Vec::with_capacity(RUNS);

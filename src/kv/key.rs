@@ -173,6 +173,9 @@ fn escape(key: &str, out: &mut String) {
 
 /// The key whose stored form `stored` is.
 fn unescape(stored: &str) -> Cow<'_, str> {
+    if !stored.contains('=') {
+        return Cow::Borrowed(stored);
+    }
     match read_escaped(stored) {
         Some(key) if must_escape(&key) => Cow::Owned(key),
         _ => Cow::Borrowed(stored),

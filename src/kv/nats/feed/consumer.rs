@@ -22,7 +22,7 @@ use crate::kv::nats::bucket::Bucket;
 use crate::kv::nats::{api, message};
 
 /// The most messages that wait in memory.
-const BATCH: usize = 8192;
+const BATCH: usize = 16_384;
 /// The most bytes that wait in memory, unless a single message is larger.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How long one pull may wait for messages.
@@ -387,7 +387,8 @@ impl Position {
     /// at its end.
     fn read(reply: &str) -> Option<Self> {
         let rest = reply.strip_prefix("$JS.ACK.")?;
-        let before = if rest.split('.').count() >= 9 { 5 } else { 3 };
+        let tokens = rest.bytes().filter(|b| *b == b'.').count() + 1;
+        let before = if tokens >= 9 { 5 } else { 3 };
         let mut numbers = rest.split('.').skip(before).map(str::parse);
         let mut number = || numbers.next()?.ok();
         Some(Position {
