@@ -22,7 +22,7 @@
 //!
 //! A store of counters is a stream of its own, `COUNTERS_<name>`, beside the key-value buckets; it
 //! holds numbers without lifetimes. What needs a lifetime, a condition or a server before 2.12 is
-//! [`Kv`](crate::Kv)'s to count.
+//! [`Kv`](crate::kv::Kv)'s to count.
 
 mod add;
 mod config;
@@ -54,7 +54,7 @@ use stores::Store;
 /// clone.
 ///
 /// A counter is a whole number under a key; one that was never added to, or was reset, has no value.
-/// Keys are those of [`Kv`](crate::Kv) with the codec [`KeyCodec::Escape`].
+/// Keys are those of [`Kv`](crate::kv::Kv) with the codec [`KeyCodec::Escape`].
 ///
 /// # Errors
 ///
@@ -76,7 +76,7 @@ impl Counters {
     }
 
     /// Puts every key under `prefix`, in place of the handle's earlier one; the empty prefix takes
-    /// it off. It is a namespace of its own, as in [`Kv::with_prefix`](crate::Kv::with_prefix).
+    /// it off. It is a namespace of its own, as in [`Kv::with_prefix`](crate::kv::Kv::with_prefix).
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl AsRef<str>) -> Self {
         self.prefix = prefix.as_ref().into();

@@ -190,7 +190,7 @@ impl Kv {
         self.edit(|scope| scope.serializer = Some(serializer))
     }
 
-    /// Bounds each call that has no [`timeout`](Call::timeout) of its own. Default 10 s.
+    /// Bounds each call that has no [`timeout`](crate::Call::timeout) of its own. Default 10 s.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         self.edit(|scope| scope.timeout = Some(timeout))

@@ -1,8 +1,10 @@
 //! Redis' patterns: `*`, `?`, `[a-c]`, `[^a]` and `\`.
 
 use std::fmt;
+use std::iter::Peekable;
+use std::str::Chars;
 
-use globset::{GlobBuilder, GlobMatcher};
+use regex::Regex;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -15,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Glob {
     pattern: String,
     /// None where everything matches.
-    matcher: Option<GlobMatcher>,
+    matcher: Option<Regex>,
     literal: String,
     is_literal: bool,
 }
@@ -25,23 +27,20 @@ impl Glob {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a class that is not closed or whose range is upside down, and for a `\`
-    /// at the end.
+    /// `InvalidInput` for a class that is empty or not closed or whose range is upside down, for a
+    /// `\` at the end, and for a pattern of many thousand characters.
     pub fn new(pattern: impl Into<String>) -> Result<Self> {
         let pattern = pattern.into();
-        let refuse = |cause: String| {
+        let refuse = |cause: &str| {
             Error::new(ErrorKind::InvalidInput, format!("the pattern is not valid: {cause}"))
                 .with("pattern", &pattern)
         };
-        let matcher = if pattern == "*" {
-            None
-        } else {
-            let glob = GlobBuilder::new(&without_alternatives(&pattern))
-                .literal_separator(false)
-                .backslash_escape(true)
-                .build()
-                .map_err(|error| refuse(error.kind().to_string()))?;
-            Some(glob.compile_matcher())
+        let matcher = match pattern.as_str() {
+            "*" => None,
+            pattern => {
+                let expression = expression(pattern).map_err(refuse)?;
+                Some(Regex::new(&expression).map_err(|_| refuse("it is too long"))?)
+            }
         };
         let (literal, is_literal) = literal_start(&pattern);
         Ok(Glob { matcher, literal, is_literal, pattern })
@@ -73,26 +72,70 @@ impl Glob {
     }
 }
 
-/// Redis has no `{a,b}`.
-fn without_alternatives(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len());
-    let mut chars = pattern.chars();
-    let mut in_class = false;
+/// The regular expression that says the same.
+fn expression(pattern: &str) -> Result<String, &'static str> {
+    let mut out = String::from("(?s)\\A");
+    let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => {
-                out.push('\\');
-                out.extend(chars.next());
-                continue;
+            '*' => {
+                // More of them say the same.
+                while chars.next_if_eq(&'*').is_some() {}
+                out.push_str(".*");
             }
-            '[' => in_class = true,
-            ']' => in_class = false,
-            '{' | '}' if !in_class => out.push('\\'),
-            _ => {}
+            '?' => out.push('.'),
+            '[' => class(&mut chars, &mut out)?,
+            '\\' => push(chars.next().ok_or("a `\\` at the end takes nothing")?, &mut out),
+            c => push(c, &mut out),
         }
-        out.push(c);
     }
-    out
+    out.push_str("\\z");
+    Ok(out)
+}
+
+/// What is between `[` and `]`.
+fn class(chars: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'static str> {
+    const OPEN: &str = "a `[` is not closed";
+    out.push('[');
+    if chars.next_if_eq(&'^').is_some() {
+        out.push('^');
+    }
+    let member = |chars: &mut Peekable<Chars<'_>>| match chars.next() {
+        Some('\\') => chars.next().ok_or(OPEN),
+        other => other.ok_or(OPEN),
+    };
+    let mut is_empty = true;
+    while chars.next_if_eq(&']').is_none() {
+        let from = member(chars)?;
+        let mut ahead = chars.clone();
+        let is_range = ahead.next() == Some('-') && ahead.next().is_some_and(|to| to != ']');
+        let to = if is_range {
+            chars.next();
+            member(chars)?
+        } else {
+            from
+        };
+        if to < from {
+            return Err("a range in `[]` is upside down");
+        }
+        push(from, out);
+        out.push('-');
+        push(to, out);
+        is_empty = false;
+    }
+    if is_empty {
+        return Err("a `[]` is empty");
+    }
+    out.push(']');
+    Ok(())
+}
+
+/// A character as itself, also inside a class.
+fn push(c: char, out: &mut String) {
+    if c.is_ascii_punctuation() {
+        out.push('\\');
+    }
+    out.push(c);
 }
 
 fn literal_start(pattern: &str) -> (String, bool) {
@@ -126,7 +169,7 @@ mod tests {
 
     #[test]
     fn matches_as_redis_does() {
-        let cases: [(&str, &[&str], &[&str]); 14] = [
+        let cases: [(&str, &[&str], &[&str]); 19] = [
             ("*", &["", "a", "a:b/c.d", "\n"], &[]),
             ("user:*", &["user:", "user:1", "user:1:name", "user:a/b.c"], &["user", "xuser:1"]),
             ("*:name", &["user:1:name", ":name"], &["name", "user:1:names"]),
@@ -141,6 +184,11 @@ mod tests {
             ("a**b", &["ab", "axyb", "a/b"], &["a"]),
             ("a/**/b", &["a//b", "a/x/b", "a/x/y/b"], &["a/b"]),
             ("", &[""], &["a"]),
+            ("[é-ü]", &["ü", "é"], &["e", "\u{e9}\u{e9}"]),
+            ("[^é]", &["e", "😀"], &["é", ""]),
+            (r"[a\]-]", &["]", "a", "-"], &["b"]),
+            ("[+-]", &["+", "-"], &["[", ","]),
+            ("a.c$|&&~~", &["a.c$|&&~~"], &["abc$|&&~~"]),
         ];
         for (pattern, fits, others) in cases {
             let glob = Glob::new(pattern).unwrap();
@@ -169,7 +217,7 @@ mod tests {
 
     #[test]
     fn broken_patterns_are_refused_and_named() {
-        for pattern in ["[a", "[b-a]", "a\\"] {
+        for pattern in ["[a", "[b-a]", "a\\", "[]", "[^]", "[a\\", "[a-"] {
             let error = Glob::new(pattern).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(error.to_string().contains(pattern), "{error}");
