@@ -10,9 +10,10 @@
 //! cargo test --example cached_repository     # in memory
 //! ```
 
-#![cfg_attr(not(test), expect(clippy::print_stdout, reason = "the output is what it is for"))]
+#![expect(clippy::print_stdout, reason = "the output is what it is for")]
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,26 +30,31 @@ struct User {
     version: u64,
 }
 
-/// Stands for a database that takes its time, as long as a permit is missing.
+/// Stands for a database that takes its time: it answers when there is a permit.
 #[derive(Clone)]
-struct Database(Arc<(Mutex<HashMap<u64, User>>, Mutex<u32>, Semaphore)>);
+struct Database(Arc<Rows>);
+
+struct Rows {
+    users: Mutex<HashMap<u64, User>>,
+    loads: AtomicU32,
+    permits: Semaphore,
+}
 
 impl Database {
     fn new(permits: usize) -> Self {
-        Database(Arc::new((Mutex::default(), Mutex::default(), Semaphore::new(permits))))
+        let permits = Semaphore::new(permits);
+        Database(Arc::new(Rows { users: Mutex::default(), loads: AtomicU32::new(0), permits }))
     }
 
-    /// Reads the row, and answers when there is a permit.
     async fn load(&self, id: u64) -> std::io::Result<User> {
-        let (rows, loads, permits) = &*self.0;
-        let row = lock(rows).get(&id).cloned();
-        *lock(loads) += 1;
-        let _permit = permits.acquire().await.map_err(std::io::Error::other)?;
+        let row = lock(&self.0.users).get(&id).cloned();
+        self.0.loads.fetch_add(1, Ordering::Relaxed);
+        let _permit = self.0.permits.acquire().await.map_err(std::io::Error::other)?;
         row.ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
 
     fn save(&self, id: u64, name: &str) -> User {
-        let mut rows = lock(&self.0.0);
+        let mut rows = lock(&self.0.users);
         let version = rows.get(&id).map_or(1, |row| row.version + 1);
         let row = User { name: name.to_owned(), version };
         rows.insert(id, row.clone());
@@ -56,7 +62,7 @@ impl Database {
     }
 
     fn loads(&self) -> u32 {
-        *lock(&self.0.1)
+        self.0.loads.load(Ordering::Relaxed)
     }
 }
 
@@ -156,7 +162,7 @@ mod tests {
             } else {
                 users.rename(1, "new").await?;
             }
-            users.database.0.2.add_permits(1);
+            users.database.0.permits.add_permits(1);
             assert_eq!(slow.await.expect("the reader ends")?.name, "old");
             assert_eq!(users.find(1).await?.name, "new");
         }

@@ -9,7 +9,7 @@
 //! cargo test --example one_time_password     # in memory
 //! ```
 
-#![cfg_attr(not(test), expect(clippy::print_stdout, reason = "the output is what it is for"))]
+#![expect(clippy::print_stdout, reason = "the output is what it is for")]
 
 use std::time::Duration;
 

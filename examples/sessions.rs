@@ -10,7 +10,7 @@
 //! cargo test --example sessions     # in memory
 //! ```
 
-#![cfg_attr(not(test), expect(clippy::print_stdout, reason = "the output is what it is for"))]
+#![expect(clippy::print_stdout, reason = "the output is what it is for")]
 
 use std::time::Duration;
 
