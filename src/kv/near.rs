@@ -28,7 +28,7 @@ use super::{Key, Kv};
 use crate::call::{Call, Task};
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
-use map::Map;
+use map::{Map, Teller};
 
 /// How long to wait before a watch that ended with an error is begun again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -271,10 +271,12 @@ impl Near {
                     What::Put(entry) => Found::Value(entry),
                     What::Deleted | What::Purged | What::Expired => Found::Nothing { revision },
                 };
-                self.map.tell(self.map.epoch(), &key, found);
+                self.map.tell(Teller::Watch, self.map.epoch(), &key, found);
             }
             Signal::Current => {
-                if !self.current.swap(true, Ordering::AcqRel) {
+                if !self.current.load(Ordering::Acquire) {
+                    self.map.keep_watched();
+                    self.current.store(true, Ordering::Release);
                     tracing::debug!(bucket = &*self.bucket, "near cache: current");
                 }
             }
@@ -330,10 +332,10 @@ impl Writing<'_> {
         match (written, value) {
             (Ok(revision @ 1..), Some(entry)) => {
                 let entry = Entry { revision: *revision, ..entry };
-                near.map.tell(epoch, &name, Found::Value(entry));
+                near.map.tell(Teller::Write, epoch, &name, Found::Value(entry));
             }
             (Ok(revision @ 1..), None) => {
-                near.map.tell(epoch, &name, Found::Nothing { revision: *revision });
+                near.map.tell(Teller::Write, epoch, &name, Found::Nothing { revision: *revision });
             }
             // There was nothing to delete, or somebody else was first: memory may lag behind.
             (Ok(0), _) => near.map.forget(&name),

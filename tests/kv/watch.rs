@@ -251,7 +251,7 @@ struct Writers {
 }
 
 impl Writers {
-    async fn start(kv: &Kv) -> Self {
+    fn start(kv: &Kv) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let tasks = (0..4).map(|writer: i64| {
             let (kv, stop) = (kv.clone(), stop.clone());
@@ -330,7 +330,7 @@ async fn nothing_is_missed_while_the_server_is_killed() {
     let connector = connect_with(&server, &settings).await;
     let kv = kept(&connector, 1).await;
     let watcher = kv.watch_all().await.unwrap();
-    let writers = Writers::start(&kv).await;
+    let writers = Writers::start(&kv);
     for _ in 0..size(2, 10) {
         tokio::time::sleep(Duration::from_millis(300)).await;
         server.kill().await;
@@ -349,7 +349,7 @@ async fn nothing_is_missed_on_a_bad_network() {
     let watching = through(&proxy).await;
     let mut watcher = watching.kv().bucket("b").watch_all().await.unwrap();
     initial(&mut watcher).await;
-    let writers = Writers::start(&kv).await;
+    let writers = Writers::start(&kv);
     let reader = tokio::spawn(async move {
         for _ in 0..size(3, 20) {
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -516,7 +516,7 @@ async fn nothing_is_missed_when_leaders_die() {
     })
     .await;
     let watcher = kv.watch_all().await.unwrap();
-    let writers = Writers::start(&kv).await;
+    let writers = Writers::start(&kv);
     for _ in 0..size(1, 6) {
         tokio::time::sleep(SECOND).await;
         let info = super::stream(&connector, "b").await;

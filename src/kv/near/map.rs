@@ -21,7 +21,19 @@ const OVERHEAD: usize = 200;
 const SHARD: usize = 8 * 1024 * 1024;
 
 /// What is known of a key.
-pub(super) type Known = Arc<Found>;
+#[derive(Clone)]
+struct Known {
+    found: Arc<Found>,
+    /// The watch told it, so it will tell its end as well.
+    is_watched: bool,
+}
+
+/// Who tells what a key came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Teller {
+    Watch,
+    Write,
+}
 
 pub(super) struct Map {
     cache: Cache<Box<str>, Known, Weight, DefaultHashBuilder, Evictions>,
@@ -32,7 +44,7 @@ pub(super) struct Map {
 
 #[derive(Default)]
 struct Changes {
-    /// Grows when the map is cleared.
+    /// Grows when what is under way must not be kept.
     epoch: u64,
     loading: HashMap<Box<str>, Loading>,
 }
@@ -41,7 +53,7 @@ struct Changes {
 struct Loading {
     reads: usize,
     /// The latest that was told since the first of them began.
-    told: Option<Known>,
+    told: Option<Arc<Found>>,
 }
 
 impl Map {
@@ -75,7 +87,7 @@ impl Map {
     /// What is known of a key, as of now.
     #[inline]
     pub(super) fn get(&self, name: &str) -> Option<Found> {
-        self.cache.get(name).map(|known| as_of_now(&known))
+        self.cache.get(name).map(|known| as_of_now(&known.found))
     }
 
     /// The number that [`tell`](Self::tell) wants, read before what is told began.
@@ -85,22 +97,29 @@ impl Map {
 
     /// Takes in what a key came to, unless something newer is known or the map was cleared since
     /// `epoch`. What holds no value is kept only where it ends one, or where a read is under way.
-    pub(super) fn tell(&self, epoch: u64, name: &str, found: Found) {
+    pub(super) fn tell(&self, teller: Teller, epoch: u64, name: &str, found: Found) {
         let mut changes = self.lock();
         if changes.epoch != epoch {
             return;
         }
-        let known = Arc::new(found);
+        let found = Arc::new(found);
         if let Some(loading) = changes.loading.get_mut(name)
-            && loading.told.as_ref().is_none_or(|told| told.revision() <= known.revision())
+            && loading.told.as_ref().is_none_or(|told| told.revision() <= found.revision())
         {
-            loading.told = Some(known.clone());
+            loading.told = Some(found.clone());
         }
         match self.cache.peek(name) {
-            Some(old) if old.revision() > known.revision() => {}
-            None if matches!(*known, Found::Nothing { .. }) => {}
-            _ => self.put(name, known),
+            Some(old) if old.found.revision() > found.revision() => {}
+            None if matches!(*found, Found::Nothing { .. }) => {}
+            _ => self.put(name, Known { found, is_watched: teller == Teller::Watch }),
         }
+    }
+
+    /// Forgets what the watch did not tell: while it lagged, the end of that may have vanished
+    /// without a message, and the watch only looks for what it has told.
+    pub(super) fn keep_watched(&self) {
+        self.lock().epoch += 1;
+        self.cache.retain(|_, known| known.is_watched);
     }
 
     /// Forgets a key.
@@ -170,12 +189,15 @@ impl Reading<'_> {
         // all that was known when the read began.
         let known = match found.revision() {
             0 => told,
-            _ => told.or_else(|| self.map.cache.peek(&self.name)),
+            _ => told.or_else(|| Some(self.map.cache.peek(&self.name)?.found)),
         };
         match known {
             Some(known) if known.revision() > found.revision() => as_of_now(&known),
+            // What the watch told of this very revision stays.
+            Some(known) if *known == found => found,
             _ => {
-                self.map.put(&self.name, Arc::new(found.clone()));
+                let known = Known { found: Arc::new(found.clone()), is_watched: false };
+                self.map.put(&self.name, known);
                 found
             }
         }
@@ -212,7 +234,7 @@ struct Weight {
 
 impl Weighter<Box<str>, Known> for Weight {
     fn weight(&self, name: &Box<str>, known: &Known) -> u64 {
-        let value = match &**known {
+        let value = match &*known.found {
             Found::Value(entry) => {
                 let content_type = entry.value.content_type.as_ref().map_or(0, String::len);
                 entry.value.bytes.len() + content_type
@@ -254,14 +276,14 @@ mod tests {
     #[test]
     fn revisions_decide_whatever_the_order() {
         let map = map(100, 100_000);
-        map.tell(0, "a", value(5));
-        map.tell(0, "a", value(3));
+        map.tell(Teller::Watch, 0, "a", value(5));
+        map.tell(Teller::Watch, 0, "a", value(3));
         assert_eq!(map.get("a"), Some(value(5)));
-        map.tell(0, "a", Found::Nothing { revision: 6 });
-        map.tell(0, "a", value(5));
+        map.tell(Teller::Watch, 0, "a", Found::Nothing { revision: 6 });
+        map.tell(Teller::Watch, 0, "a", value(5));
         assert_eq!(map.get("a"), Some(Found::Nothing { revision: 6 }));
         // What holds no value and ends none takes no room.
-        map.tell(0, "b", Found::Nothing { revision: 7 });
+        map.tell(Teller::Watch, 0, "b", Found::Nothing { revision: 7 });
         assert_eq!(map.get("b"), None);
     }
 
@@ -269,17 +291,17 @@ mod tests {
     fn a_slow_read_does_not_bring_back_what_was_changed_meanwhile() {
         let map = map(100, 100_000);
         let reading = map.begin("a");
-        map.tell(0, "a", value(7));
+        map.tell(Teller::Watch, 0, "a", value(7));
         map.forget("a");
         assert_eq!(reading.finish(value(5)), value(7));
 
         let reading = map.begin("b");
-        map.tell(0, "b", Found::Nothing { revision: 8 });
+        map.tell(Teller::Watch, 0, "b", Found::Nothing { revision: 8 });
         assert_eq!(reading.finish(value(5)), Found::Nothing { revision: 8 });
         assert!(map.lock().loading.is_empty());
 
         // What was known before the read is not held against a store that has no trace of it.
-        map.tell(0, "c", value(9));
+        map.tell(Teller::Watch, 0, "c", value(9));
         assert_eq!(map.begin("c").finish(Found::NEVER), Found::NEVER);
         assert_eq!(map.get("c"), Some(Found::NEVER));
     }
@@ -289,11 +311,28 @@ mod tests {
         let map = map(100, 100_000);
         let (epoch, reading) = (map.epoch(), map.begin("a"));
         map.clear();
-        map.tell(epoch, "a", value(50));
+        map.tell(Teller::Watch, epoch, "a", value(50));
         assert_eq!(reading.finish(value(50)), value(50));
         assert_eq!(map.get("a"), None);
-        map.tell(map.epoch(), "a", value(1));
+        map.tell(Teller::Watch, map.epoch(), "a", value(1));
         assert_eq!(map.get("a"), Some(value(1)));
+    }
+
+    #[test]
+    fn only_what_the_watch_told_outlives_a_time_without_it() {
+        let map = map(100, 100_000);
+        map.tell(Teller::Watch, 0, "watched", value(1));
+        map.tell(Teller::Write, 0, "written", value(2));
+        map.begin("loaded").finish(value(3));
+        map.begin("watched").finish(value(1));
+        let (epoch, reading) = (map.epoch(), map.begin("slow"));
+        map.keep_watched();
+        map.tell(Teller::Write, epoch, "late", value(4));
+        reading.finish(value(5));
+        assert_eq!(map.get("watched"), Some(value(1)));
+        for name in ["written", "loaded", "late", "slow"] {
+            assert_eq!(map.get(name), None, "{name}");
+        }
     }
 
     #[test]
@@ -301,13 +340,18 @@ mod tests {
         let few = map(10, 1_000_000);
         let small = map(1_000_000, 10_000);
         for n in 0..1_000 {
-            few.tell(0, &n.to_string(), value(n));
-            small.tell(0, &n.to_string(), value(n));
+            few.tell(Teller::Watch, 0, &n.to_string(), value(n));
+            small.tell(Teller::Watch, 0, &n.to_string(), value(n));
         }
         assert!(few.len() <= 10 && few.evictions() >= 990, "{}", few.len());
         assert!(small.bytes() <= 10_000 && small.len() > 10, "{}", small.bytes());
         // Too large for the map, and its predecessor is gone.
-        small.tell(0, "999", Found::Value(Entry::new(Value::new(vec![0; 20_000].into()), 5_000)));
+        small.tell(
+            Teller::Watch,
+            0,
+            "999",
+            Found::Value(Entry::new(Value::new(vec![0; 20_000].into()), 5_000)),
+        );
         assert_eq!(small.get("999"), None);
     }
 
@@ -319,8 +363,8 @@ mod tests {
             nothing => nothing,
         };
         let (past, later) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(60));
-        map.tell(0, "past", entry(past));
-        map.tell(0, "later", entry(later));
+        map.tell(Teller::Watch, 0, "past", entry(past));
+        map.tell(Teller::Watch, 0, "later", entry(later));
         assert_eq!(map.get("past"), Some(Found::Nothing { revision: 4 }));
         assert_eq!(map.get("later"), Some(entry(later)));
     }
