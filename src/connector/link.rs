@@ -311,7 +311,13 @@ impl Link {
         let subject = message.subject.clone();
         self.publish(message, deadline).await?;
         let lost = match within(deadline, pending.answer()).await {
-            Ok(Err(error)) if error.is_closed() => error,
+            // What a lost connection ends; nobody knows whether it was taken.
+            Ok(Err(error))
+                if error.is_closed()
+                    || (error.kind() == ErrorKind::Unavailable && !error.is_no_responders()) =>
+            {
+                error
+            }
             Ok(answer) => return answer,
             Err(_) => match self.no_answer() {
                 error if error.is_timeout() => return Err(error.with("subject", subject.as_str())),

@@ -32,7 +32,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Without a word for so long, the consumer is taken to be lost.
 const SILENCE: Duration = Duration::from_millis(2500);
 /// How long the server keeps a consumer that nobody pulls from.
-const INACTIVE: Duration = Duration::from_secs(60);
+const INACTIVE: Duration = Duration::from_secs(15);
 /// How long a message may have waited at the server without being missed: half the least lifetime of
 /// a marker.
 const FRESH: Duration = Duration::from_millis(500);
