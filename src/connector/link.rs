@@ -428,7 +428,7 @@ impl Link {
         {
             return Ok(capabilities);
         }
-        let answer = self.request(self.js_subject("INFO"), None, Bytes::new(), deadline).await;
+        let answer = self.ask(self.js_subject("INFO"), Bytes::new(), deadline).await;
         let info = match answer {
             Ok(answer) => serde_json::from_slice::<ApiInfo>(&answer.payload)
                 .ok()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::future;
+use futures::{StreamExt, future};
 use nats_connector::kv::{BucketConfig, Kv};
 use nats_connector::{Connector, ErrorKind, Settings};
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,35 @@ async fn a_silent_network_is_no_miss() {
     kv.set("key", &1).await.unwrap();
     proxy.black_hole();
     all_fail(&kv, &[ErrorKind::Timeout, ErrorKind::Unavailable]).await;
+}
+
+/// A server that ends takes with it what it was asked: here all questions of a kind are lost once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_question_is_asked_again() {
+    let server = Server::builder().jetstream().start().await;
+    let connector = connect(&server).await;
+    connector.kv().set("key", &1).await.unwrap();
+    let client = connector.client().unwrap();
+    let mut asked = client.subscribe("lossy.>").await.unwrap();
+    client.flush().await.unwrap();
+    let relay = tokio::spawn(async move {
+        let mut lost = BTreeSet::new();
+        while let Some(message) = asked.next().await {
+            let call = message.subject.strip_prefix("lossy.").unwrap();
+            let kind = call.split(".KV_").next().unwrap().to_owned();
+            if kind != "CONSUMER.MSG.NEXT" && kind != "CONSUMER.DELETE" && lost.insert(kind) {
+                continue;
+            }
+            let (to, reply) = (format!("$JS.API.{call}"), message.reply.unwrap());
+            client.publish_with_reply(to, reply, message.payload).await.unwrap();
+        }
+    });
+    let lossy = connect_with(&server, &[("NATS.JETSTREAM_PREFIX", "lossy")]).await.kv();
+    let limit = Duration::from_secs(60);
+    let begun = Instant::now();
+    assert_eq!(lossy.keys().timeout(limit).await.unwrap(), ["key"]);
+    assert!(begun.elapsed() < limit / 2, "took {:?}", begun.elapsed());
+    relay.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

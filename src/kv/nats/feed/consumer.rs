@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
+use super::watch::TRY;
 use crate::connector::Link;
 use crate::connector::status::Denied;
 use crate::deadline::{after, within};
@@ -107,8 +108,29 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    /// Makes a consumer of the messages with these subjects.
+    /// Makes a consumer of the messages with these subjects. It is asked for again, under another
+    /// name, when no answer comes: a server that ends takes with it what it was asked, and a consumer
+    /// that was given to that one server never answers.
     pub(super) async fn create(
+        link: &Arc<Link>,
+        stream: &str,
+        subjects: &[String],
+        start: Start,
+        headers_only: bool,
+        deadline: Instant,
+    ) -> Result<Self> {
+        let mut patience = TRY;
+        loop {
+            let turn = deadline.min(after(patience));
+            match Self::create_once(link, stream, subjects, start, headers_only, turn).await {
+                // A large stream may need longer.
+                Err(_) if turn < deadline && turn <= Instant::now() => patience *= 2,
+                made => return made,
+            }
+        }
+    }
+
+    async fn create_once(
         link: &Arc<Link>,
         stream: &str,
         subjects: &[String],

@@ -30,7 +30,7 @@ use crate::kv::nats::message;
 use crate::kv::retry::Retry;
 use crate::kv::{Glob, KeyCodec};
 
-/// How long one try to come back may take.
+/// How long one try to begin, at first, or to come back may take.
 pub(super) const TRY: Duration = Duration::from_secs(5);
 /// The pause between tries, before jitter.
 const PAUSE: Duration = Duration::from_millis(250);
