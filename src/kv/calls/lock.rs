@@ -61,8 +61,7 @@ impl Operation for Lock {
             let deadline = slot.target.deadline(timeout);
             let explain = |error| slot.explain(error).with("lock", name.as_str());
             let lease = whole_lease(lease).map_err(explain)?;
-            let holder = format!("\"{:032x}\"", rand::random::<u128>()).into();
-            let attempt = Attempt { slot: &slot, name: &name, holder, lease, deadline };
+            let attempt = Attempt { slot: &slot, name: &name, lease, deadline };
             let taken = attempt.run(waits).await;
             taken.map(|held| LockGuard::new(kv, held)).map_err(explain)
         })
@@ -131,15 +130,20 @@ type Signals = BoxStream<'static, Result<Signal>>;
 struct Attempt<'a> {
     slot: &'a Slot,
     name: &'a str,
-    holder: Bytes,
     lease: Duration,
     deadline: Instant,
 }
 
 /// What a try came to.
 enum Tried {
-    Taken(Grant),
+    Taken(Taken),
     Held(Other),
+}
+
+/// What was granted, and to whom.
+struct Taken {
+    holder: Bytes,
+    grant: Grant,
 }
 
 /// Somebody else's lock.
@@ -174,7 +178,7 @@ impl Attempt<'_> {
         }
         if !waits {
             return match self.attempt(0).await? {
-                Tried::Taken(grant) => self.keep(grant).await,
+                Tried::Taken(taken) => self.keep(taken).await,
                 Tried::Held(_) => Err(held_by_another()),
             };
         }
@@ -182,14 +186,14 @@ impl Attempt<'_> {
         let turn = store.locks.turn(self.slot.place());
         let turn = within(self.deadline, turn.lock()).await;
         let _turn = turn.map_err(|_| held_by_another())?;
-        let grant = self.wait(can.watch).await?;
-        self.keep(grant).await
+        let taken = self.wait(can.watch).await?;
+        self.keep(taken).await
     }
 
-    async fn keep(&self, grant: Grant) -> Result<Arc<Held>> {
+    async fn keep(&self, Taken { holder, grant }: Taken) -> Result<Arc<Held>> {
         let (slot, name) = (self.slot.clone(), self.name.to_owned());
         let locks = slot.target.store.locks.clone();
-        let held = Held::keep(slot, name, self.holder.clone(), self.lease, grant);
+        let held = Held::keep(slot, name, holder, self.lease, grant);
         if !locks.add(&held) {
             let _ = held.release(self.deadline).await;
             locks.check_open()?;
@@ -198,19 +202,24 @@ impl Attempt<'_> {
     }
 
     /// Creates the lock's key; `revision` is the one that it is thought to have without a value.
+    ///
+    /// Each attempt is a holder of its own: what takes away the rest of one that failed must not take
+    /// away the lock of the next.
     async fn attempt(&self, mut revision: u64) -> Result<Tried> {
         let mut retry = Retry::until(self.deadline);
-        let mut orphan = Orphan { slot: self.slot, holder: &self.holder, may_be: false };
+        let holder: Bytes = format!("\"{:032x}\"", rand::random::<u128>()).into();
+        let mut orphan = Orphan { slot: self.slot, holder: &holder, may_be: false };
         let first = Instant::now();
         loop {
             let begun = Instant::now();
             let until = self.deadline.min(begun + patience(self.lease));
-            let change = Change::Put(Value::new(self.holder.clone()), Expiry::In(self.lease));
+            let change = Change::Put(Value::new(holder.clone()), Expiry::In(self.lease));
             let doubtful = std::mem::replace(&mut orphan.may_be, true);
             match self.slot.write(change, Condition::Revision(revision), until).await {
                 Ok(revision) => {
                     orphan.may_be = false;
-                    return Ok(Tried::Taken(Grant { revision, until: begun + self.lease }));
+                    let grant = Grant { revision, until: begun + self.lease };
+                    return Ok(Tried::Taken(Taken { holder: holder.clone(), grant }));
                 }
                 Err(error) if error.is_conflict() => {}
                 Err(error) if error.is_timeout() => {
@@ -227,9 +236,9 @@ impl Attempt<'_> {
             orphan.may_be = false;
             match found {
                 // By an earlier try that got no answer.
-                Found::Value(entry) if entry.value.bytes == self.holder => {
-                    let until = first + self.lease;
-                    return Ok(Tried::Taken(Grant { revision: entry.revision, until }));
+                Found::Value(entry) if entry.value.bytes == holder => {
+                    let grant = Grant { revision: entry.revision, until: first + self.lease };
+                    return Ok(Tried::Taken(Taken { holder: holder.clone(), grant }));
                 }
                 Found::Value(entry) => return Ok(Tried::Held(Other::of(&entry))),
                 Found::Nothing { revision: found } => {
@@ -244,7 +253,7 @@ impl Attempt<'_> {
     }
 
     /// Tries until the lock is taken, whenever it may be free.
-    async fn wait(&self, watches: bool) -> Result<Grant> {
+    async fn wait(&self, watches: bool) -> Result<Taken> {
         let mut retry = Retry::until(self.deadline);
         let mut signals = None;
         let mut watches = watches;
@@ -252,7 +261,7 @@ impl Attempt<'_> {
         let mut overdue = Overdue::default();
         loop {
             let other = match self.attempt(revision).await {
-                Ok(Tried::Taken(grant)) => return Ok(grant),
+                Ok(Tried::Taken(taken)) => return Ok(taken),
                 Ok(Tried::Held(other)) => other,
                 Err(error) if error.is_retryable() && retry.pause().await => continue,
                 Err(error) => return Err(error),
