@@ -22,7 +22,7 @@ pub(crate) mod leave;
 pub(crate) mod life;
 pub(crate) mod link;
 mod reconnect;
-mod requests;
+pub(crate) mod requests;
 pub(crate) mod status;
 mod tls;
 

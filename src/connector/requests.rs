@@ -239,6 +239,11 @@ impl Drop for Pending<'_> {
 }
 
 impl Answers<'_> {
+    /// The next answer, if it is there.
+    pub(crate) fn ready(&mut self) -> Option<Result<Message>> {
+        self.answers.try_recv().ok()
+    }
+
     /// Waits for the next answer.
     pub(crate) async fn next(&mut self) -> Result<Message> {
         let answer = self.answers.recv().await;

@@ -183,12 +183,11 @@ pub(super) async fn read<T>(
     let Target { store, scope, bucket, .. } = target;
     let found = store.read_many(scope.near.as_deref(), bucket, &keys, consistency, deadline).await;
     let value = |found: Found| found.entry().map(|entry| decode(target, &entry.value)).transpose();
-    let results: Vec<_> = found.into_iter().map(|found| found.and_then(value)).collect();
-    let explained = names.into_iter().zip(results).map(|(name, result)| {
-        let result = result.map_err(|error| target.explain_key(error, &name));
+    let results = names.into_iter().zip(found).map(|(name, found)| {
+        let result = found.and_then(value).map_err(|error| target.explain_key(error, &name));
         (name, result)
     });
-    explained.collect()
+    results.collect()
 }
 
 /// Stores several values: [`Kv::set_many`].

@@ -2,22 +2,24 @@
 //! single reads, a bounded number of them at once.
 
 use std::collections::VecDeque;
+use std::iter::repeat_n;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::header::NATS_LAST_SEQUENCE;
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use serde_json::json;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
-use super::{NatsDriver, message};
+use super::message::{self, Headers};
+use super::{NatsDriver, is_gone};
 use crate::connector::Feature;
 use crate::connector::link::PATIENCE;
+use crate::connector::requests::Answers;
 use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::Key;
@@ -38,8 +40,13 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// The status of the message that ends an answer.
 const END: u16 = 204;
-/// How many messages that one leaves out.
-const NUM_PENDING: &str = "Nats-Num-Pending";
+
+/// A request for many keys.
+#[derive(Serialize)]
+struct Request<'a> {
+    multi_last: Vec<&'a str>,
+    max_bytes: usize,
+}
 
 /// A key that is asked for: its subject, and its place among the results.
 struct Asked {
@@ -161,7 +168,7 @@ impl NatsDriver {
             return found.into_iter().map(|found| Ok(found.unwrap_or(Found::NEVER))).collect();
         };
         let waited_in_vain = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Closed);
-        if waited_in_vain || (error.kind() == ErrorKind::Unavailable && !super::is_gone(&error)) {
+        if waited_in_vain || (error.kind() == ErrorKind::Unavailable && !is_gone(&error)) {
             return found.into_iter().map(|found| found.ok_or_else(|| again(&error))).collect();
         }
         // Single reads find out what is the matter, or work where this does not.
@@ -208,22 +215,22 @@ impl NatsDriver {
         let missing = chunk.iter().zip(&*found).filter(|(_, found)| found.is_none());
         let mut subjects: Vec<&str> = missing.map(|(asked, _)| asked.subject.as_str()).collect();
         subjects.dedup();
-        let body = json!({ "multi_last": subjects, "max_bytes": ANSWER_BYTES }).to_string();
+        let request = Request { multi_last: subjects, max_bytes: ANSWER_BYTES };
+        let body = serde_json::to_vec(&request).map_err(|error| {
+            Error::new(ErrorKind::Encode, "the request cannot be written").with_source(error)
+        })?;
         let connection = self.link.connects();
         let subject = bucket.read_many_subject(&self.link);
         let mut answers = self.link.request_many(subject, Bytes::from(body), deadline).await?;
         let mut last = 0;
-        let mut heard = Instant::now();
         loop {
-            let look = deadline.min(Instant::now() + LOOK);
-            let answer = match within(look, answers.next()).await {
-                Ok(answer) => answer?,
-                Err(_) if Instant::now() >= deadline => return Err(self.link.no_answer()),
-                Err(_) if self.link.connects() != connection => return Ok(End::Gap),
-                Err(_) if heard.elapsed() >= PATIENCE => return Ok(End::Gap),
-                Err(_) => continue,
+            let answer = match answers.ready() {
+                Some(answer) => answer?,
+                None => match self.wait_for(&mut answers, connection, deadline).await? {
+                    Some(answer) => answer,
+                    None => return Ok(End::Gap),
+                },
             };
-            heard = Instant::now();
             if answer.status == Some(StatusCode::NOT_FOUND) && last == 0 {
                 return Ok(End::All);
             }
@@ -231,23 +238,45 @@ impl NatsDriver {
             if answer.status.is_some() && !ends {
                 return Err(refused(&answer));
             }
+            let headers = Headers::read(answer.headers.as_ref());
             // Each answer tells the one before it.
-            if number(&answer, NATS_LAST_SEQUENCE.as_ref()) != Some(last) {
+            if headers.last() != Some(last) {
                 return Ok(End::Gap);
             }
             if ends {
-                let left = number(&answer, NUM_PENDING).unwrap_or(0);
-                let end = if left == 0 { End::All } else { End::Cut };
-                return Ok(if last == 0 && left > 0 { End::Gap } else { end });
+                return Ok(match headers.left() {
+                    0 => End::All,
+                    _ if last == 0 => End::Gap,
+                    _ => End::Cut,
+                });
             }
-            let (subject, value) = message::copy(bucket, answer)?;
+            let value = message::copy(bucket, &headers, answer.payload)
+                .ok_or_else(|| Error::new(ErrorKind::Other, "a value came without its revision"))?;
             last = value.revision();
-            let from = chunk.partition_point(|asked| asked.subject < subject);
-            for (asked, found) in chunk[from..].iter().zip(&mut found[from..]) {
-                if asked.subject != subject {
-                    break;
-                }
-                *found = Some(value.clone());
+            let subject = headers.subject();
+            let from = chunk.partition_point(|asked| asked.subject.as_str() < subject);
+            let same = chunk[from..].iter().take_while(|asked| asked.subject == subject).count();
+            let values = repeat_n(value, same).map(Some);
+            found[from..].iter_mut().zip(values).for_each(|(found, value)| *found = value);
+        }
+    }
+
+    /// Waits for the next answer; `None` when it will not come.
+    async fn wait_for(
+        &self,
+        answers: &mut Answers<'_>,
+        connection: u64,
+        deadline: Instant,
+    ) -> Result<Option<Message>> {
+        let begun = Instant::now();
+        loop {
+            let look = deadline.min(Instant::now() + LOOK);
+            match within(look, answers.next()).await {
+                Ok(answer) => return answer.map(Some),
+                Err(_) if Instant::now() >= deadline => return Err(self.link.no_answer()),
+                Err(_) if self.link.connects() != connection => return Ok(None),
+                Err(_) if begun.elapsed() >= PATIENCE => return Ok(None),
+                Err(_) => {}
             }
         }
     }
@@ -275,10 +304,6 @@ fn chunks(asked: &[Asked], bytes: usize) -> Vec<&[Asked]> {
         chunks.push(&asked[from..]);
     }
     chunks
-}
-
-fn number(answer: &Message, header: &str) -> Option<u64> {
-    answer.headers.as_ref()?.get(header)?.as_str().parse().ok()
 }
 
 fn refused(answer: &Message) -> Error {

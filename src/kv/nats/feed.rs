@@ -11,7 +11,7 @@ mod watch;
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -57,18 +57,13 @@ pub(super) async fn list(
         bucket,
         names,
         consumer: None,
-        told: HashSet::new(),
+        told: HashSet::default(),
         hasher: RandomState::new(),
         deadline,
     };
     listing.begin().await?;
-    let names = stream::unfold(Some(listing), |listing| async {
-        let mut listing = listing?;
-        match listing.next().await {
-            Ok(Some(name)) => Some((Ok(name), Some(listing))),
-            Ok(None) => None,
-            Err(error) => Some((Err(error), None)),
-        }
+    let names = stream::try_unfold(Box::new(listing), |mut listing| async {
+        Ok(listing.next().await?.map(|name| (name, listing)))
     });
     Ok(names.boxed())
 }
@@ -80,9 +75,29 @@ struct Listing {
     consumer: Option<Consumer>,
     /// The hashes of the keys that were told: a key that is written meanwhile, or seen again after a
     /// lost connection, comes again. This is all that grows, by about 16 bytes for a key.
-    told: HashSet<u64>,
+    told: HashSet<u64, BuildHasherDefault<Hashed>>,
     hasher: RandomState,
     deadline: Instant,
+}
+
+/// Takes a hash as it is.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Listing {

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use async_nats::header::{
-    NATS_MARKER_REASON, NATS_MESSAGE_TTL, NATS_SEQUENCE, NATS_SUBJECT, NATS_TIME_STAMP,
-};
+use async_nats::header::HeaderValue;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessage;
 use async_nats::{HeaderMap, Message, StatusCode};
@@ -31,29 +29,78 @@ pub(super) const EXPIRES: &str = "Nats-Connector-Expires";
 /// A lifetime that the bucket's does not end either.
 const NEVER: &str = "never";
 
-/// The answer to a direct get of one key.
-pub(super) fn direct(bucket: &Bucket, answer: Message) -> Result<Found> {
-    if answer.status == Some(StatusCode::NOT_FOUND) {
-        return Ok(Found::NEVER);
-    }
-    copy(bucket, answer).map(|(_, found)| found)
+/// The headers that say something of a message, found in one pass: looking each one up takes longer.
+#[derive(Debug, Default)]
+pub(super) struct Headers<'a> {
+    operation: Option<&'a str>,
+    reason: Option<&'a str>,
+    ttl: Option<&'a str>,
+    expires: Option<&'a str>,
+    content_type: Option<&'a str>,
+    sequence: Option<&'a str>,
+    time: Option<&'a str>,
+    subject: Option<&'a str>,
+    last: Option<&'a str>,
+    left: Option<&'a str>,
 }
 
-/// A message as copies of a stream give it: its subject and what it says of its key.
-pub(super) fn copy(bucket: &Bucket, answer: Message) -> Result<(String, Found)> {
-    let header = |name| answer.headers.as_ref().and_then(|headers| headers.get(name));
-    let revision = header(NATS_SEQUENCE).and_then(|sequence| sequence.as_str().parse().ok());
-    let (Some(headers), Some(revision)) = (&answer.headers, revision) else {
+impl<'a> Headers<'a> {
+    pub(super) fn read(headers: Option<&'a HeaderMap>) -> Self {
+        let mut found = Headers::default();
+        for (name, values) in headers.iter().flat_map(|headers| headers.iter()) {
+            let value = values.first().map(HeaderValue::as_str);
+            match name.as_ref() {
+                KV_OPERATION => found.operation = value,
+                "Nats-Marker-Reason" => found.reason = value,
+                "Nats-TTL" => found.ttl = value,
+                EXPIRES => found.expires = value,
+                CONTENT_TYPE => found.content_type = value,
+                "Nats-Sequence" => found.sequence = value,
+                "Nats-Time-Stamp" => found.time = value,
+                "Nats-Subject" => found.subject = value,
+                "Nats-Last-Sequence" => found.last = value,
+                "Nats-Num-Pending" => found.left = value,
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// The subject that a copy's message was stored under.
+    pub(super) fn subject(&self) -> &'a str {
+        self.subject.unwrap_or_default()
+    }
+
+    /// The revision of the message before this one, in an answer of many.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.last?.parse().ok()
+    }
+
+    /// How many messages an answer of many leaves out.
+    pub(super) fn left(&self) -> u64 {
+        self.left.and_then(|left| left.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// The answer to a direct get of one key.
+pub(super) fn direct(bucket: &Bucket, answer: Message) -> Result<Found> {
+    let Message { status, description, headers, payload, .. } = answer;
+    if status == Some(StatusCode::NOT_FOUND) {
+        return Ok(Found::NEVER);
+    }
+    copy(bucket, &Headers::read(headers.as_ref()), payload).ok_or_else(|| {
+        let said = status.map(|status| status.to_string()).into_iter();
+        let said: Vec<String> = said.chain(description).collect();
         let error = Error::new(ErrorKind::Other, "the server refused to read the key");
-        let said = answer.status.map(|status| status.to_string()).into_iter();
-        let said: Vec<String> = said.chain(answer.description).collect();
-        return Err(error.with("answer", said.join(" ")));
-    };
-    let subject = header(NATS_SUBJECT).map(|subject| subject.as_str().to_owned());
-    let stored =
-        header(NATS_TIME_STAMP).and_then(|time| humantime::parse_rfc3339(time.as_str()).ok());
-    let what = what(bucket, headers, revision, stored, answer.payload);
-    Ok((subject.unwrap_or_default(), found(what, revision)))
+        error.with("answer", said.join(" "))
+    })
+}
+
+/// What a message says of its key, as copies of a stream give it; nothing where it is none.
+pub(super) fn copy(bucket: &Bucket, headers: &Headers<'_>, payload: Bytes) -> Option<Found> {
+    let revision = headers.sequence?.parse().ok()?;
+    let stored = headers.time.and_then(|time| humantime::parse_rfc3339(time).ok());
+    Some(found(what(bucket, headers, revision, stored, payload), revision))
 }
 
 /// A message as the stream's leader gives it.
@@ -62,6 +109,7 @@ pub(super) fn stored(bucket: &Bucket, raw: RawMessage, consistency: Consistency)
         Error::new(ErrorKind::Decode, "the stored message cannot be read").with_source(error)
     })?;
     let StreamMessage { sequence, headers, payload, time, .. } = message;
+    let headers = Headers::read(Some(&headers));
     let what = what(bucket, &headers, sequence, Some(time.into()), payload);
     Ok(match what {
         What::Put(entry) if consistency == Consistency::Stored => Found::Value(entry),
@@ -73,16 +121,12 @@ pub(super) fn stored(bucket: &Bucket, raw: RawMessage, consistency: Consistency)
 /// are local ones.
 pub(super) fn what(
     bucket: &Bucket,
-    headers: &HeaderMap,
+    headers: &Headers<'_>,
     revision: u64,
     stored: Option<SystemTime>,
     payload: Bytes,
 ) -> What {
-    if headers.is_empty() {
-        return What::Put(entry(bucket, headers, revision, stored, payload));
-    }
-    let text = |name: &str| headers.get(name).map(|value| value.as_str());
-    match (text(KV_OPERATION), text(NATS_MARKER_REASON.as_ref())) {
+    match (headers.operation, headers.reason) {
         (Some(DELETED), _) => What::Deleted,
         (Some(PURGED), _) | (_, Some("Purge")) => What::Purged,
         (_, Some("MaxAge")) => What::Expired,
@@ -93,19 +137,19 @@ pub(super) fn what(
 
 fn entry(
     bucket: &Bucket,
-    headers: &HeaderMap,
+    headers: &Headers<'_>,
     revision: u64,
     stored: Option<SystemTime>,
     payload: Bytes,
 ) -> Entry {
     let value = Value::new(payload);
-    let value = match headers.get(CONTENT_TYPE) {
-        Some(content_type) => value.with_content_type(content_type.as_str()),
+    let value = match headers.content_type {
+        Some(content_type) => value.with_content_type(content_type),
         None => value,
     };
     let local = |at: SystemTime| bucket.clock.local(at);
-    let ttl = headers.get(NATS_MESSAGE_TTL).map(|ttl| ttl.as_str());
-    let own = match headers.get(EXPIRES).and_then(|at| at.as_str().parse().ok()) {
+    let ttl = headers.ttl;
+    let own = match headers.expires.and_then(|at| at.parse().ok()) {
         Some(millis) => UNIX_EPOCH.checked_add(Duration::from_millis(millis)),
         None => ttl.and_then(seconds).and_then(|ttl| stored?.checked_add(ttl)),
     };
@@ -203,7 +247,9 @@ mod tests {
         let clock = Clock::read(stored() - 10 * SECOND, stored(), stored() - 10 * SECOND);
         let mut bucket = Bucket::named("b", KeyCodec::Raw);
         (bucket.max_age, bucket.clock) = (max_age, clock);
-        match what(&bucket, &headers(pairs), 7, Some(stored()), Bytes::new()) {
+        let headers = headers(pairs);
+        let headers = Headers::read(Some(&headers));
+        match what(&bucket, &headers, 7, Some(stored()), Bytes::new()) {
             What::Put(entry) => {
                 assert_eq!(entry.created, Some(stored() - 10 * SECOND));
                 [entry.expires, entry.ends].map(|at| at.map(|at| at + 10 * SECOND))
@@ -234,8 +280,11 @@ mod tests {
     #[test]
     fn markers_are_told_apart() {
         let bucket = Bucket::named("b", KeyCodec::Raw);
-        let told =
-            |name, text| what(&bucket, &headers(&[(name, text)]), 1, Some(stored()), Bytes::new());
+        let told = |name, text| {
+            let headers = headers(&[(name, text)]);
+            let headers = Headers::read(Some(&headers));
+            what(&bucket, &headers, 1, Some(stored()), Bytes::new())
+        };
         assert_eq!(told("KV-Operation", "DEL"), What::Deleted);
         assert_eq!(told("KV-Operation", "PURGE"), What::Purged);
         assert_eq!(told("Nats-Marker-Reason", "MaxAge"), What::Expired);

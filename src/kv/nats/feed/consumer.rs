@@ -53,7 +53,7 @@ pub(super) enum Start {
 #[derive(Debug)]
 pub(super) struct Delivered {
     pub(super) subject: Subject,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Option<HeaderMap>,
     pub(super) payload: Bytes,
     /// By the stream.
     pub(super) sequence: u64,
@@ -63,7 +63,8 @@ pub(super) struct Delivered {
 
 impl Delivered {
     pub(super) fn what(self, bucket: &Bucket) -> What {
-        message::what(bucket, &self.headers, self.sequence, self.stored, self.payload)
+        let headers = message::Headers::read(self.headers.as_ref());
+        message::what(bucket, &headers, self.sequence, self.stored, self.payload)
     }
 }
 
@@ -339,7 +340,7 @@ impl Consumer {
         self.told_caught_up = false;
         Ok(Some(Delivered {
             subject: message.subject,
-            headers: message.headers.unwrap_or_default(),
+            headers: message.headers,
             payload: message.payload,
             sequence: position.stream,
             stored: UNIX_EPOCH.checked_add(Duration::from_nanos(position.nanos)),
