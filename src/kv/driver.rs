@@ -246,7 +246,8 @@ impl Found {
 pub enum Expiry {
     /// Until it is overwritten or deleted, or until the bucket's own lifetime ends.
     Never,
-    /// For this long from the write: whole seconds, at least one, as [`Kv`](super::Kv) sees to.
+    /// For this long from the write: whole seconds, at least one and at most a hundred years, as
+    /// [`Kv`](super::Kv) sees to.
     In(Duration),
     /// Until this moment of this process' clock, which may be a fraction of a second and in the
     /// past. From then on no read finds the value.
@@ -429,7 +430,7 @@ pub trait Driver: Any + fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<u64>>;
 
     /// Makes all changes or, when a condition does not hold, none; gives their revisions. Every key
-    /// is there once; the conditions are [`Condition::Always`] and [`Condition::Revision`].
+    /// is there once, and there are at most 1,000, as [`Kv`](super::Kv) sees to; the conditions are [`Condition::Always`] and [`Condition::Revision`].
     fn transaction<'a>(
         &'a self,
         bucket: &'a str,

@@ -82,7 +82,8 @@ impl LockGuard {
     /// # Errors
     ///
     /// `Conflict` when the lock is not held any more; `Unsupported` where the driver (nats-server
-    /// 2.11) cannot make a write depend on a lock; else as [`Kv::set`].
+    /// 2.11) cannot make a write depend on a lock; `InvalidInput` for the lock's own key; else as
+    /// [`Kv::set`].
     pub fn set<T: Serialize + ?Sized>(&self, key: impl Into<String>, value: &T) -> Call<Guarded> {
         let what = Slot::with_value("kv guarded set", &self.kv, key.into(), value);
         let what = what.map(|(slot, value)| (slot, Change::Put(value, Expiry::Never)));

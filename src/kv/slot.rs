@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,8 @@ use crate::serializer::Serializer;
 const DEFAULT_BUCKET: &str = "default";
 /// How long a call may take where neither it nor its handle says so.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest lifetime, a hundred years: clocks of stores, and of this machine, end not far beyond.
+pub(super) const LONGEST: Duration = Duration::from_secs(36_525 * 24 * 3600);
 
 /// A bucket: the driver and the bucket's full name, with what the handle says beside it.
 #[derive(Clone)]
@@ -182,13 +184,20 @@ impl Slot {
     }
 }
 
-/// The expiry that a lifetime asks for: none for zero, else whole seconds, rounded up.
+/// The expiry that a lifetime asks for: none for zero, else whole seconds, rounded up, and at most
+/// [`LONGEST`].
 pub(super) fn expiry(ttl: Duration) -> Expiry {
     if ttl.is_zero() {
         return Expiry::Never;
     }
     let up = u64::from(ttl.subsec_nanos() > 0);
-    Expiry::In(Duration::from_secs(ttl.as_secs().saturating_add(up)))
+    Expiry::In(Duration::from_secs(ttl.as_secs().saturating_add(up)).min(LONGEST))
+}
+
+/// The expiry at a moment, which is at most [`LONGEST`] from now.
+pub(super) fn expiry_at(at: SystemTime) -> Expiry {
+    let latest = SystemTime::now().checked_add(LONGEST);
+    Expiry::At(latest.map_or(at, |latest| at.min(latest)))
 }
 
 /// The expiry that keeps what an entry has.

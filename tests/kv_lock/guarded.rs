@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use nats_connector::Result;
 use nats_connector::kv::driver::{Change, Condition, Expiry, Value, Write};
 use nats_connector::kv::{Key, Kv};
+use nats_connector::{ErrorKind, Result};
 use testkit::{Proxy, eventually};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -108,4 +108,23 @@ async fn a_write_that_is_late_is_refused_by_the_server() {
     assert!(error.is_conflict(), "{error}");
     assert_eq!(kv.get::<String>("key").await.unwrap().as_deref(), Some("next"));
     assert!(next.is_held() && !lock.is_held());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_the_lock_is_no_key_to_write() {
+    let (_server, [kv]) = handles().await;
+    for kv in [kv, Kv::memory().with_prefix("app")] {
+        let lock = kv.lock("job").await.unwrap();
+        for error in [
+            lock.set("lock:job", &1).await.unwrap_err(),
+            lock.set_raw("lock:job", "1").await.unwrap_err(),
+            lock.delete("lock:job").await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            assert_eq!(error.context("key"), Some("lock:job"));
+        }
+        lock.set("lock:other", &1).await.unwrap();
+        assert!(lock.is_held());
+        lock.release().await.unwrap();
+    }
 }

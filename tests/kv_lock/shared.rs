@@ -177,3 +177,36 @@ async fn a_drain_gives_locks_back() {
     kv.lock("handler").no_wait().await.unwrap();
     assert_eq!(kv.get("written").await.unwrap(), Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_lock_wrote_is_not_waited_for() {
+    let (_server, [kv]) = handles().await;
+    for kv in [kv, Kv::memory()] {
+        for value in ["holder", "0123456789abcdef0123456789abcdeg"] {
+            kv.set("lock:free", value).await.unwrap();
+            for call in [kv.lock("free"), kv.lock("free").no_wait()] {
+                let error = timeout(LIMIT / 2, call).await.unwrap().unwrap_err();
+                assert!(error.is_conflict(), "{error}");
+                assert!(error.to_string().contains("holds a value that is no lock"), "{error}");
+            }
+        }
+        // What ends by itself is waited for, whoever wrote it.
+        kv.set("lock:free", "holder").ttl(LEASE).await.unwrap();
+        kv.lock("free").await.unwrap().release().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_lease_and_lifetimes() {
+    let (_server, [kv]) = handles().await;
+    for kv in [kv, Kv::memory()] {
+        let lock = kv.lock("job").lease(Duration::MAX).await.unwrap();
+        assert!(lock.is_held());
+        lock.set("guarded", &1).ttl(Duration::MAX).await.unwrap();
+        let error = kv.lock("job").timeout(Duration::from_millis(200)).await.unwrap_err();
+        assert!(error.is_conflict(), "{error}");
+        lock.release().await.unwrap();
+        kv.lock("job").no_wait().await.unwrap().release().await.unwrap();
+        assert_eq!(kv.get::<u32>("guarded").await.unwrap(), Some(1));
+    }
+}

@@ -51,6 +51,7 @@ pub async fn ttl(kv: &Kv) {
             updated(bucket).boxed(),
             deleted(bucket).boxed(),
             found_and_written(bucket).boxed(),
+            endless(bucket).boxed(),
         ]
     });
     future::join_all(cases).await;
@@ -155,6 +156,31 @@ async fn created(bucket: &Kv) {
         }
     }
     stays_gone(bucket, "created").await;
+}
+
+/// What is further away than a hundred years is cut to that.
+async fn endless(bucket: &Kv) {
+    const FAR: Duration = Duration::from_secs(36_525 * 24 * 3600);
+    let cas = capabilities(bucket).await.compare_and_set;
+    ok("set", bucket.set("endless", &1).ttl(Duration::MAX).await);
+    if cas {
+        same("touch", bucket.touch("endless", Duration::MAX).await, &true);
+        let at = SystemTime::now() + FAR * 20;
+        ok("set another", bucket.set("endless at", &1).await);
+        same("expire", bucket.expire("endless at", at).await, &true);
+        let sum = bucket.increment("endless sum", 1).ttl_on_create(Duration::MAX).await;
+        same("increment", sum, &1);
+    }
+    let keys: &[&str] = if cas { &["endless", "endless at", "endless sum"] } else { &["endless"] };
+    for key in keys {
+        let entry = ok("entry", bucket.entry::<u32>(*key).await);
+        let expires = entry.and_then(|entry| entry.expires);
+        let right = expires.is_some_and(|at| {
+            let now = SystemTime::now();
+            at > now + FAR - SECOND * 60 && at < now + FAR + SECOND * 60
+        });
+        assert!(right, "{key} ends in a hundred years: {expires:?}");
+    }
 }
 
 async fn touched(bucket: &Kv) {

@@ -157,7 +157,8 @@ impl Kv {
     /// All keys of this handle, which is scoped to its bucket and prefix, with their values.
     ///
     /// A key that is deleted meanwhile is left out. It is not one moment's picture: each value is
-    /// as it was when it was read.
+    /// as it was when it was read. The keys of [locks](Self::lock) in this bucket and prefix are read
+    /// too; give locks a bucket or a prefix of their own.
     ///
     /// # Errors
     ///
@@ -192,7 +193,8 @@ impl Kv {
     }
 
     /// Purges all keys of this handle, which is scoped to its bucket and prefix; gives how many.
-    /// What lies outside the prefix, and the bucket itself, stays.
+    /// What lies outside the prefix, and the bucket itself, stays. [Locks](Self::lock) that are held in
+    /// this bucket and prefix are lost; give locks a bucket or a prefix of their own.
     ///
     /// # Errors
     ///

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::kv::Kv;
 use crate::kv::driver::{Change, Condition, Consistency, Entry, Expiry, Found};
 use crate::kv::retry::Retry;
-use crate::kv::slot::{Slot, expiry, same_expiry};
+use crate::kv::slot::{Slot, expiry, expiry_at, same_expiry};
 
 impl Kv {
     /// Takes the value of `key` away and gives it; `None` when there is none. Of many callers at
@@ -89,14 +89,14 @@ impl Kv {
     }
 
     /// Lets the value of `key` end at `at`, also when that has passed; `false` when there is no
-    /// value.
+    /// value. What is more than a hundred years away is cut to that.
     ///
     /// # Errors
     ///
     /// `Unsupported` where the server or the bucket has no lifetimes for keys; else as
     /// [`set`](Self::set).
     pub fn expire(&self, key: impl Into<String>, at: SystemTime) -> Call<Task<Result<bool>>> {
-        self.keep("kv expire", key.into(), move |_| Some(Expiry::At(at)))
+        self.keep("kv expire", key.into(), move |_| Some(expiry_at(at)))
     }
 
     /// Lets the value of `key` end after `ttl` from now, in place of its earlier lifetime; `false`

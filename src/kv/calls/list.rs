@@ -113,7 +113,9 @@ impl Kv {
     /// when the bucket does not exist. [`stream`](Call::stream) gives them one by one.
     ///
     /// A key that is written or deleted meanwhile may be there or not; every other key that has a
-    /// value is. A copy of the bucket that lags behind by a moment may answer.
+    /// value is. A copy of the bucket that lags behind by a moment may answer. The keys of
+    /// [locks](Self::lock) in this bucket and prefix, `lock:<name>`, are told too; give locks a bucket
+    /// or a prefix of their own.
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kv::driver::{Change, Condition, Entry, Expiry, Filter, Found, Signal, Value, What};
 use crate::kv::lock::{Grant, Held, LockGuard, key_of, patience, read, whole_lease};
 use crate::kv::retry::Retry;
-use crate::kv::slot::{Slot, Target};
+use crate::kv::slot::{LONGEST, Slot, Target};
 use crate::kv::{Glob, Kv};
 
 /// How long a lock lasts without a renewal, unless the call says so.
@@ -40,7 +40,7 @@ pub struct Lock {
 impl Call<Lock> {
     /// How long the lock outlives a holder that dies: whole seconds of at least one, a fraction
     /// rounds up. It is renewed at every third of it, so a short one costs requests and is lost with
-    /// a short outage. Default 30 s.
+    /// a short outage. Longer than a hundred years is cut to that. Default 30 s.
     pub fn lease(self, lease: Duration) -> Self {
         self.map_operation(|lock| lock.lease = lease)
     }
@@ -99,11 +99,14 @@ impl Kv {
     /// the others wait in line. Where the driver tells no changes, they try again and again, with
     /// pauses of up to 100 ms.
     ///
-    /// The lock is the key `lock:<name>`, whose value names the holder by a random id.
+    /// The lock is the key `lock:<name>`, whose value names the holder by a random id. It is a key of
+    /// the bucket, so it is listed, read and flushed with the others: give locks a bucket or a prefix
+    /// of their own.
     ///
     /// # Errors
     ///
-    /// `Conflict` when another one held it until the time limit; `Unsupported` where the driver, the
+    /// `Conflict` when another one held it until the time limit, and when its key holds something that
+    /// is no lock; `Unsupported` where the driver, the
     /// server (nats-server 2.11) or the bucket has no lifetimes of keys or no compare-and-set;
     /// `Closed` once the connector drains; else as [`set`](Self::set).
     ///
@@ -240,6 +243,7 @@ impl Attempt<'_> {
                     let grant = Grant { revision: entry.revision, until: first + self.lease };
                     return Ok(Tried::Taken(Taken { holder: holder.clone(), grant }));
                 }
+                Found::Value(entry) if !may_be_lock(&entry) => return Err(self.no_lock()),
                 Found::Value(entry) => return Ok(Tried::Held(Other::of(&entry))),
                 Found::Nothing { revision: found } => {
                     // Somebody else was faster, and gone again.
@@ -250,6 +254,14 @@ impl Attempt<'_> {
                 }
             }
         }
+    }
+
+    fn no_lock(&self) -> Error {
+        let message = format!(
+            "the key {} holds a value that is no lock; delete it or choose another name",
+            self.slot.key
+        );
+        Error::new(ErrorKind::Conflict, message)
     }
 
     /// Tries until the lock is taken, whenever it may be free.
@@ -263,6 +275,8 @@ impl Attempt<'_> {
             let other = match self.attempt(revision).await {
                 Ok(Tried::Taken(taken)) => return Ok(taken),
                 Ok(Tried::Held(other)) => other,
+                // A conflict is for good: what is there is no lock.
+                Err(error) if error.is_conflict() => return Err(error),
                 Err(error) if error.is_retryable() && retry.pause().await => continue,
                 Err(error) => return Err(error),
             };
@@ -347,7 +361,8 @@ impl Attempt<'_> {
 impl Other {
     fn of(entry: &Entry) -> Self {
         let left = |ends: SystemTime| ends.duration_since(SystemTime::now()).unwrap_or_default();
-        let ends = entry.ends.map(|ends| deadline::after(left(ends)));
+        // Cut, so that something can be added to it.
+        let ends = entry.ends.map(|ends| deadline::after(left(ends).min(LONGEST)));
         Other { revision: entry.revision, ends }
     }
 }
@@ -401,6 +416,13 @@ async fn clear(slot: &Slot, holder: &Bytes) {
             return;
         }
     }
+}
+
+/// Whether somebody may hold the lock by this value: it is a holder's id, or it ends some time.
+fn may_be_lock(entry: &Entry) -> bool {
+    let id = entry.value.bytes.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    let is_id = id.is_some_and(|id| id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit));
+    is_id || entry.ends.is_some()
 }
 
 fn held_by_another() -> Error {

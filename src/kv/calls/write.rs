@@ -49,7 +49,8 @@ impl Set {
 
 impl Call<Set> {
     /// Lets the value expire after `ttl`: whole seconds of at least one, a fraction rounds up. Zero,
-    /// and a write without this, means never, and clears an earlier lifetime.
+    /// and a write without this, means never, and clears an earlier lifetime. Longer than a hundred
+    /// years is cut to that; longer than the bucket's own lifetime, the value ends with the bucket's.
     ///
     /// On await: `Unsupported` where the server (nats-server 2.11) or the bucket cannot.
     pub fn ttl(self, ttl: Duration) -> Self {
@@ -61,7 +62,9 @@ impl Call<Set> {
         self.map_operation(|set| set.only(When::Absent))
     }
 
-    /// Stores it only while `revision` is the key's; else `Conflict`.
+    /// Stores it only while `revision` is the key's; else `Conflict`. 0 means that there is no trace
+    /// of the key, not even of a value that was deleted; for "only if it is new" take
+    /// [`if_absent`](Self::if_absent) or [`Kv::create`].
     pub fn if_revision(self, revision: u64) -> Self {
         self.map_operation(|set| set.only(When::Revision(revision)))
     }

@@ -68,6 +68,11 @@ pub(super) async fn write(
         );
         slot.explain(error).with("lock", held.name())
     };
+    if slot.place() == held.slot().place() {
+        let message = "the key is the lock's own; choose another one";
+        let error = Error::new(ErrorKind::InvalidInput, message);
+        return Err(slot.explain(error).with("lock", held.name()));
+    }
     if !held.is_held() {
         return Err(not_held());
     }

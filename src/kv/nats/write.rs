@@ -19,12 +19,11 @@ use crate::connector::Feature;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::driver::{Change, Condition, Consistency, Expiry, Found, Value, Write};
 use crate::kv::retry::Retry;
+use crate::kv::slot::LONGEST;
 use crate::serializer::CONTENT_TYPE;
 
 /// How long the marker of a delete stays: long enough for watchers to see it after a reconnect.
 const DELETE_MARKER_TTL: Duration = Duration::from_secs(60);
-/// The longest lifetime that is sent, a hundred years: the server counts to the year 2262.
-const LONGEST_TTL: u64 = 100 * 365 * 24 * 3600;
 /// The subject that a message's expected sequence is about, where it is not its own.
 const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
@@ -122,7 +121,7 @@ impl Lifetime {
         };
         let up = u64::from(ttl.subsec_nanos() > 0);
         Lifetime::Ends {
-            seconds: ttl.as_secs().saturating_add(up).clamp(1, LONGEST_TTL),
+            seconds: ttl.as_secs().saturating_add(up).clamp(1, LONGEST.as_secs()),
             exact: end.and_then(|end| bucket.clock.server(end)),
         }
     }
