@@ -109,9 +109,15 @@ async fn as_many_as_the_server_takes() {
     let writes = |count: usize| -> Vec<Write<'_>> {
         names[..count].iter().map(|name| put(name, "1", Condition::Revision(0))).collect()
     };
-    let refused = transact(&kv, "b", writes(1001)).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
-    assert!(refused.to_string().contains("1000"), "{refused}");
+    for kv in [&kv, &Kv::memory()] {
+        let mut all = kv.transaction();
+        for name in &names {
+            all = all.set(name, &1);
+        }
+        let refused = all.await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        assert!(refused.to_string().contains("at most 1000 writes, this one 1001"), "{refused}");
+    }
     assert_eq!(stream(&connector, "b").await["error"]["err_code"], 10059);
     let revisions = transact(&kv, "b", writes(1000)).await.unwrap();
     assert_eq!(revisions, (1..=1000).collect::<Vec<_>>());

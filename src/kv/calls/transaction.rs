@@ -15,6 +15,9 @@ use crate::kv::retry::Retry;
 use crate::kv::slot::{Target, expiry};
 use crate::kv::{Key, Kv};
 
+/// The most writes of one transaction, whatever the store: what nats-server takes in one batch.
+const MAX_WRITES: usize = 1000;
+
 /// Writes together: [`Kv::transaction`].
 #[derive(Debug)]
 pub struct Transaction {
@@ -81,7 +84,8 @@ impl Call<Transaction> {
         self.map_operation(|all| all.add_value(key.into(), When::Absent, value))
     }
 
-    /// Stores `value`, if `revision` is the key's; else the whole call is a `Conflict`.
+    /// Stores `value`, if `revision` is the key's, as
+    /// [`if_revision`](Call::<super::Set>::if_revision) of a set; else the whole call is a `Conflict`.
     pub fn set_if_revision<T: Serialize + ?Sized>(
         self,
         key: impl Into<String>,
@@ -119,10 +123,20 @@ impl Operation for Transaction {
             if writes.is_empty() {
                 return Ok(Vec::new());
             }
+            check_count(writes.len()).map_err(|error| target.explain(error))?;
             check_keys(&writes).map_err(|(error, key)| target.explain_key(error, key))?;
             commit(&target, &writes, target.deadline(timeout)).await
         })
     }
+}
+
+fn check_count(count: usize) -> Result<()> {
+    if count > MAX_WRITES {
+        let message =
+            format!("a transaction has at most {MAX_WRITES} writes, this one {count}; split it");
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    Ok(())
 }
 
 fn check_keys(writes: &[Part]) -> Result<(), (Error, &str)> {
@@ -240,9 +254,8 @@ impl Kv {
     /// # Errors
     ///
     /// `Conflict` and `AlreadyExists` when a condition does not hold, with its key where that is
-    /// known; `InvalidInput` for a key that is there twice, and for a `ttl` that follows no value;
-    /// `TooLarge` for more writes than the store takes at once; `Unsupported` where it has no
-    /// transactions; else as [`set`](Self::set). Nothing was written then, but for `Timeout`, when it
+    /// known; `InvalidInput` for a key that is there twice, for a `ttl` that follows no value, and for
+    /// more than 1,000 writes; `Unsupported` where the store has no transactions; else as [`set`](Self::set). Nothing was written then, but for `Timeout`, when it
     /// is not known: all of it was, or nothing.
     pub fn transaction(&self) -> Call<Transaction> {
         let target = Target::new("kv transaction", self);

@@ -22,9 +22,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kv::driver::{Change, Condition, Write};
 use crate::kv::retry::Retry;
 
-/// The most messages that a server takes in one batch.
-const MAX_WRITES: usize = 1000;
-
 impl NatsDriver {
     /// Makes all changes or none; gives their revisions.
     pub(super) async fn transact(
@@ -66,15 +63,6 @@ impl NatsDriver {
     }
 
     fn check_writes(&self, writes: &[Write<'_>]) -> Result<()> {
-        if writes.len() > MAX_WRITES {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!(
-                    "a transaction has at most {MAX_WRITES} writes, this one {}; split it",
-                    writes.len()
-                ),
-            ));
-        }
         for write in writes {
             if let Change::Put(value, _) = &write.change {
                 self.check_size(value)?;
