@@ -290,6 +290,9 @@ impl Link {
             let turn = deadline.min(Instant::now() + PATIENCE);
             match self.request(subject.clone(), None, payload.clone(), turn).await {
                 Err(_) if turn < deadline && turn <= Instant::now() => {}
+                Err(error) if error.is_timeout() => {
+                    return Err(self.no_answer().with("subject", subject.as_str()));
+                }
                 answered => return answered,
             }
         }
@@ -319,7 +322,7 @@ impl Link {
                 error
             }
             Ok(answer) => return answer,
-            Err(_) => match self.no_answer() {
+            Err(_) => match self.no_outcome() {
                 error if error.is_timeout() => return Err(error.with("subject", subject.as_str())),
                 error => error,
             },
@@ -358,19 +361,26 @@ impl Link {
         self.publish(message, deadline).await?;
         match within(deadline, pending.answer()).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.no_answer().with("subject", subject.as_str())),
+            Err(_) => Err(self.no_outcome().with("subject", subject.as_str())),
         }
     }
 
-    /// Why nothing came until the deadline.
+    /// Why nothing came until the deadline, for what changes nothing.
     #[cold]
     pub(crate) fn no_answer(&self) -> Error {
+        self.silence("no answer within the deadline")
+    }
+
+    /// As [`no_answer`](Self::no_answer), for what may change something.
+    #[cold]
+    fn no_outcome(&self) -> Error {
+        self.silence("no answer within the deadline; the call may have had its effect")
+    }
+
+    fn silence(&self, message: &'static str) -> Error {
         match self.state() {
             State::Closed => self.closed(),
-            State::Connected | State::Draining => Error::new(
-                ErrorKind::Timeout,
-                "no answer within the deadline; the call may have had its effect",
-            ),
+            State::Connected | State::Draining => Error::new(ErrorKind::Timeout, message),
             State::Connecting | State::Disconnected => self.unavailable(),
         }
     }

@@ -318,6 +318,10 @@ pub(super) fn write_error(failure: &ApiError, bucket: &Bucket) -> Error {
             )
         }
         STREAM_FULL => Error::new(ErrorKind::TooLarge, "the bucket is full (max_bytes)"),
+        WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_CONSTANT => {
+            Error::new(ErrorKind::Conflict, "the key has another revision")
+                .with(ERR_CODE, failure.err_code.to_string())
+        }
         _ => error(failure),
     }
 }
