@@ -140,7 +140,8 @@ impl Stores {
                 let names = self.names().join(", ");
                 let message = match names.as_str() {
                     "" => {
-                        "there are no stores; name one in the settings: STORES.<NAME>.DRIVER=nats"
+                        "no stores are configured; they are under `stores` at the top level of the \
+                         settings, as STORES.<NAME>.<FIELD>, for example STORES.CACHE.DRIVER=nats"
                             .to_owned()
                     }
                     names => format!("no such store; there are {names}"),

@@ -94,8 +94,8 @@ impl RedisDriver {
         let config = config.checked()?;
         let (size, root) = (config.pool_size, config.root_bucket.as_str().into());
         let deadline = after(config.connect_timeout);
-        let pool = Pool::new(Dialer::new(config), size);
-        pool.line(deadline).await.map_err(|error| error.operation("connect to Redis"))?;
+        let pool = Pool::connect(Dialer::new(config), size, deadline).await;
+        let pool = pool.map_err(|error| error.operation("connect to Redis"))?;
         Ok(RedisDriver { pool: Arc::new(pool), root })
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
+use crate::connector::status::RateLimit;
 use crate::connector::{Connector, State};
 use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +21,8 @@ use crate::kv::RedisDriver;
 
 /// How long opening may take, whoever waits for it. A connector's own limit is usually less.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How often the log tells that it cannot be opened.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What is open.
 #[derive(Clone)]
@@ -56,6 +59,8 @@ pub(super) struct Connection {
     what: String,
     open: Arc<Open>,
     slot: Mutex<Slot>,
+    /// Every call to a store that is down tries to open it.
+    log: RateLimit,
 }
 
 enum Slot {
@@ -86,7 +91,8 @@ impl Connection {
         F: Future<Output = Result<BackEnd>> + Send + 'static,
     {
         let open: Arc<Open> = Arc::new(move || Box::pin(open()));
-        Arc::new(Connection { what, open, slot: Mutex::new(Slot::Idle) })
+        let log = RateLimit::new(LOG_INTERVAL);
+        Arc::new(Connection { what, open, slot: Mutex::new(Slot::Idle), log })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -141,6 +147,11 @@ impl Connection {
                 )),
             };
             let Some(connection) = connection.upgrade() else { return };
+            if let Err(error) = &outcome
+                && let Some(held_back) = connection.log.pass()
+            {
+                tracing::warn!(held_back, %error, "cannot open a store");
+            }
             let old = connection.settle(outcome.as_ref().ok());
             let _ = tell.send(outcome.map_err(Arc::new));
             drop(old);

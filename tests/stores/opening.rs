@@ -89,6 +89,26 @@ async fn a_server_that_is_down_is_tried_again() {
     assert_eq!(kv.get::<String>("k").await.unwrap().as_deref(), Some("v"));
 }
 
+#[tokio::test]
+async fn a_server_that_stays_down_does_not_fill_the_log() {
+    // A server that hangs up.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let (logs, _guard) = testkit::logs::Logs::scoped();
+    let stores = stores(&format!("STORES.S.DRIVER=redis\nSTORES.S.ADDR={address}"));
+    let kv = stores.get("s").unwrap();
+    for _ in 0..5 {
+        let error = kv.get_raw("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    }
+    let text = logs.text();
+    let warnings: Vec<_> = text.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("cannot open a store"), "{warnings:?}");
+    server.abort();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connector_that_is_closed_for_good_is_replaced() {
     let mut server = Server::builder().jetstream().start().await;

@@ -125,7 +125,10 @@ fn names_compare_without_case() {
     let none = Stores::builder().build().unwrap();
     assert!(none.names().is_empty());
     let error = none.get("é").unwrap_err();
-    assert!(error.is_not_found() && error.to_string().contains("there are no stores"), "{error}");
+    assert!(
+        error.is_not_found() && error.to_string().contains("no stores are configured"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -50,14 +50,18 @@ pub(super) enum Effect {
 }
 
 impl Pool {
-    pub(super) fn new(dialer: Dialer, size: usize) -> Self {
-        Pool {
+    /// A pool with its first connection. Why there is none is for the caller to tell, not for the log.
+    pub(super) async fn connect(dialer: Dialer, size: usize, deadline: Instant) -> Result<Self> {
+        let line = Arc::new(dialer.dial(deadline).await?);
+        let slots: Box<[Slot]> = (0..size.max(1)).map(|_| Slot::default()).collect();
+        *lock(&slots[0].line) = Some(line);
+        Ok(Pool {
             dialer,
-            slots: (0..size.max(1)).map(|_| Slot::default()).collect(),
+            slots,
             next: AtomicUsize::new(0),
             down: Mutex::new(None),
             closed: AtomicBool::new(false),
-        }
+        })
     }
 
     pub(super) fn server(&self) -> &str {
