@@ -62,7 +62,8 @@ fn main() -> ExitCode {
         println!("{}", help());
         return ExitCode::SUCCESS;
     };
-    if matches!(name.as_str(), "help" | "--help" | "-h") {
+    let asks = |argument: &str| matches!(argument, "--help" | "-h");
+    if name == "help" || asks(name) || rest.first().is_some_and(|first| asks(first)) {
         println!("{}", help());
         return ExitCode::SUCCESS;
     }
