@@ -11,6 +11,7 @@ mod map;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime};
@@ -84,7 +85,7 @@ pub struct NearCacheStats {
     /// Entries that it holds, keys known to be missing among them.
     pub entries: usize,
     /// What they take, in bytes, as [`NearCacheConfig::max_bytes`] counts.
-    pub bytes: u64,
+    pub bytes: usize,
     /// The watch has caught up: reads are answered from memory.
     pub current: bool,
 }
@@ -119,7 +120,7 @@ impl Kv {
     /// How this handle's near cache is doing; `None` for a handle without one.
     #[must_use]
     pub fn near_cache_stats(&self) -> Option<NearCacheStats> {
-        self.scope.near.as_deref().map(Near::stats)
+        self.scope.near.as_deref().map(|near| near.stats())
     }
 }
 
@@ -142,8 +143,14 @@ impl Nears {
     }
 }
 
-/// A bucket's near cache.
+/// A bucket's near cache, for as long as a handle has it.
 pub(super) struct Near {
+    cache: Arc<Cache>,
+    watch: AbortHandle,
+}
+
+/// What the handles share with the task that watches.
+pub(super) struct Cache {
     bucket: Arc<str>,
     driver: Arc<dyn Driver>,
     config: NearCacheConfig,
@@ -153,7 +160,6 @@ pub(super) struct Near {
     hits: AtomicU64,
     misses: AtomicU64,
     updates: AtomicU64,
-    watch: std::sync::OnceLock<AbortHandle>,
 }
 
 impl Near {
@@ -174,7 +180,7 @@ impl Near {
         if let Some(near) = nears.get(bucket).and_then(Weak::upgrade) {
             return near.shared(&config);
         }
-        let near = Arc::new(Near {
+        let cache = Arc::new(Cache {
             bucket: bucket.clone(),
             driver,
             map: Map::new(&config),
@@ -183,10 +189,9 @@ impl Near {
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             updates: AtomicU64::new(0),
-            watch: std::sync::OnceLock::new(),
         });
-        let watch = tokio::spawn(follow(Arc::downgrade(&near), signals));
-        near.watch.get_or_init(|| watch.abort_handle());
+        let watch = tokio::spawn(follow(Arc::downgrade(&cache), signals)).abort_handle();
+        let near = Arc::new(Near { cache, watch });
         nears.retain(|_, near| near.strong_count() > 0);
         nears.insert(bucket.clone(), Arc::downgrade(&near));
         store.nears.count.store(nears.len(), Ordering::Release);
@@ -205,7 +210,9 @@ impl Near {
             ),
         ))
     }
+}
 
+impl Cache {
     /// What memory says of a key; `None` where the store has to be asked.
     #[inline]
     pub(super) fn lookup(&self, key: Key<'_>) -> Option<Found> {
@@ -244,13 +251,14 @@ impl Near {
     }
 
     fn stats(&self) -> NearCacheStats {
+        let (entries, bytes, evictions) = self.map.figures();
         NearCacheStats {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
             updates: self.updates.load(Ordering::Relaxed),
-            evictions: self.map.evictions(),
-            entries: self.map.len(),
-            bytes: self.map.bytes(),
+            evictions,
+            entries,
+            bytes,
             current: self.current.load(Ordering::Relaxed),
         }
     }
@@ -298,11 +306,17 @@ impl Near {
     }
 }
 
+impl Deref for Near {
+    type Target = Cache;
+
+    fn deref(&self) -> &Cache {
+        &self.cache
+    }
+}
+
 impl Drop for Near {
     fn drop(&mut self) {
-        if let Some(watch) = self.watch.get() {
-            watch.abort();
-        }
+        self.watch.abort();
     }
 }
 
@@ -314,10 +328,10 @@ impl fmt::Debug for Near {
 
 /// A write that is under way.
 pub(super) struct Writing<'a> {
-    near: &'a Near,
+    near: &'a Cache,
     name: String,
     value: Option<Entry>,
-    epoch: u64,
+    epoch: map::Epoch,
 }
 
 impl Writing<'_> {
@@ -356,7 +370,7 @@ async fn watch(driver: &dyn Driver, bucket: &str, deadline: Instant) -> Result<S
 
 /// Feeds the cache for as long as it lives. A watch that ends is begun anew, with all it told
 /// forgotten.
-async fn follow(near: Weak<Near>, mut signals: Signals) {
+async fn follow(near: Weak<Cache>, mut signals: Signals) {
     loop {
         let ended = loop {
             let signal = signals.next().await;

@@ -280,6 +280,16 @@ impl Model {
         }
     }
 
+    /// Whether a transaction deletes a key that has no value.
+    pub(crate) fn deletes_nothing_with_others(&self, operation: &Operation) -> bool {
+        let Operation::Transaction(parts) = operation else { return false };
+        let is_missing = |part: &Part| match part {
+            Part::Delete(slot, _) => self.stored(slot).is_none(),
+            Part::Set(..) => false,
+        };
+        parts.iter().any(is_missing)
+    }
+
     fn put_value(&mut self, slot: &Slot, value: &Value) -> Answer {
         self.put(slot, encode(value), false);
         Answer::Done

@@ -53,8 +53,8 @@ async fn write(kv: Kv, writer: usize, stop: Arc<AtomicBool>) -> (String, Vec<Wri
 
 /// Reads every writer's key in turn; also writes a key of its own and reads that back.
 async fn read(near: Kv, reader: usize, stop: Arc<AtomicBool>) -> Vec<Read> {
-    let own = format!("reader:{reader}");
-    let (mut reads, mut since, mut own_value) = (Vec::new(), None, 0_u64);
+    let (mut reads, mut since) = (Vec::new(), None);
+    let (mut generation, mut own_value) = (0, 0_u64);
     while !stop.load(Ordering::Relaxed) {
         for writer in 0..WRITERS {
             let before = is_current(&near);
@@ -73,14 +73,15 @@ async fn read(near: Kv, reader: usize, stop: Arc<AtomicBool>) -> Vec<Read> {
             }
         }
         let next = own_value + 1;
+        let own = format!("reader:{reader}:{generation}");
         if near.set(&*own, &next).timeout(Duration::from_secs(2)).await.is_ok() {
             own_value = next;
             if let Ok(found) = near.get::<u64>(&*own).timeout(Duration::from_secs(2)).await {
-                assert!(found >= Some(next), "wrote {next}, then read {found:?}");
+                assert_eq!(found, Some(next), "what was just written");
             }
         } else {
-            // It may or may not have been stored.
-            own_value = next;
+            // It may be stored later, from the link that was cut: this key is given up.
+            (generation, own_value) = (generation + 1, 0);
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

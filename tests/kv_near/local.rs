@@ -181,7 +181,7 @@ async fn memory_is_bounded_and_what_does_not_fit_is_read_from_the_store() {
         }
         near.set_raw("large", vec![2; 200_000]).await.unwrap();
         let stats = near.near_cache_stats().unwrap();
-        assert!(stats.entries <= 50 && stats.bytes <= 100_000, "{stats:?}");
+        assert!(stats.entries == 50 && stats.bytes <= 100_000, "{stats:?}");
         assert!(stats.evictions >= 450, "{stats:?}");
         for n in 0..500 {
             assert_eq!(near.get_raw(format!("key:{n}")).await.unwrap().unwrap().len(), 1_000);
@@ -198,8 +198,19 @@ async fn memory_is_bounded_and_what_does_not_fit_is_read_from_the_store() {
             assert!(error.to_string().contains(word), "{error}");
         }
         drop(near);
-        let other = NearCacheConfig::new().max_entries(1);
-        assert!(plain.near_cache(other).await.is_ok());
+        for round in 1..50 {
+            // Other bounds, as soon as the last handle is gone.
+            let one = plain.near_cache(NearCacheConfig::new().max_entries(round)).await.unwrap();
+            one.set("key", &round).await.unwrap();
+            assert_eq!(one.get("key").await.unwrap(), Some(round));
+        }
+        let one = plain.near_cache(NearCacheConfig::new().max_entries(1)).await.unwrap();
+        until_current(&one).await;
+        for _ in 0..5 {
+            assert_eq!(one.get("key").await.unwrap(), Some(49));
+        }
+        let stats = one.near_cache_stats().unwrap();
+        assert!(stats.entries == 1 && stats.hits >= 4, "{stats:?}");
     })
     .await;
 }

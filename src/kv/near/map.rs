@@ -5,20 +5,16 @@
 //! key meanwhile is kept beside it: an older answer never comes after a newer one.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use quick_cache::sync::Cache;
-use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
+use lru::LruCache;
 
 use super::NearCacheConfig;
 use crate::kv::driver::{Entry, Found};
 
 /// What an entry takes beside its key and value, roughly, in bytes.
 const OVERHEAD: usize = 200;
-/// A shard is to hold a value of any usual size.
-const SHARD: usize = 8 * 1024 * 1024;
 
 /// What is known of a key.
 #[derive(Clone)]
@@ -36,17 +32,29 @@ pub(super) enum Teller {
 }
 
 pub(super) struct Map {
-    cache: Cache<Box<str>, Known, Weight, DefaultHashBuilder, Evictions>,
-    evictions: Evictions,
-    /// All changes of the map go one after the other; reads of it do not wait for them.
-    changes: Mutex<Changes>,
+    max_entries: usize,
+    max_bytes: usize,
+    state: Mutex<State>,
 }
 
-#[derive(Default)]
-struct Changes {
-    /// Grows when what is under way must not be kept.
-    epoch: u64,
+struct State {
+    entries: LruCache<Box<str>, Known>,
+    bytes: usize,
+    evictions: u64,
+    epoch: Epoch,
+    /// The greatest revision that had to go. What is told of an absent key up to there may be older
+    /// than what went.
+    gone: u64,
     loading: HashMap<Box<str>, Loading>,
+}
+
+/// Changes when what is under way must not be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Epoch {
+    /// Times that revisions started over.
+    resets: u64,
+    /// Times that the watch came back.
+    returns: u64,
 }
 
 #[derive(Default)]
@@ -58,138 +66,167 @@ struct Loading {
 
 impl Map {
     pub(super) fn new(config: &NearCacheConfig) -> Self {
-        let evictions = Evictions::default();
-        let least = (config.max_bytes / config.max_entries).max(1) as u64;
-        let options = OptionsBuilder::new()
-            .shards((config.max_bytes / SHARD).clamp(1, 16))
-            .estimated_items_capacity(config.max_entries)
-            .weight_capacity(config.max_bytes as u64)
-            .build();
-        let cache = match options {
-            Ok(options) => Cache::with_options(
-                options,
-                Weight { least },
-                DefaultHashBuilder::default(),
-                evictions.clone(),
-            ),
-            // Both capacities are set; this has the same bounds.
-            Err(_) => Cache::with(
-                config.max_entries,
-                config.max_bytes as u64,
-                Weight { least },
-                DefaultHashBuilder::default(),
-                evictions.clone(),
-            ),
+        let state = State {
+            entries: LruCache::unbounded(),
+            bytes: 0,
+            evictions: 0,
+            epoch: Epoch::default(),
+            gone: 0,
+            loading: HashMap::new(),
         };
-        Map { cache, evictions, changes: Mutex::default() }
+        let NearCacheConfig { max_entries, max_bytes } = *config;
+        Map { max_entries, max_bytes, state: Mutex::new(state) }
     }
 
     /// What is known of a key, as of now.
     #[inline]
     pub(super) fn get(&self, name: &str) -> Option<Found> {
-        self.cache.get(name).map(|known| as_of_now(&known.found))
+        let known = self.lock().entries.get(name)?.found.clone();
+        Some(as_of_now(&known))
     }
 
-    /// The number that [`tell`](Self::tell) wants, read before what is told began.
-    pub(super) fn epoch(&self) -> u64 {
+    /// What [`tell`](Self::tell) wants, read before what is told began.
+    pub(super) fn epoch(&self) -> Epoch {
         self.lock().epoch
     }
 
-    /// Takes in what a key came to, unless something newer is known or the map was cleared since
-    /// `epoch`. What holds no value is kept only where it ends one, or where a read is under way.
-    pub(super) fn tell(&self, teller: Teller, epoch: u64, name: &str, found: Found) {
-        let mut changes = self.lock();
-        if changes.epoch != epoch {
-            return;
+    /// Takes in what a key came to, unless something newer is known or it began before `epoch`. What
+    /// holds no value is kept only where it ends one, or where a read is under way.
+    pub(super) fn tell(&self, teller: Teller, epoch: Epoch, name: &str, found: Found) {
+        let mut state = self.lock();
+        if state.epoch != epoch {
+            return state.outdate(name, found.revision(), epoch);
         }
         let found = Arc::new(found);
-        if let Some(loading) = changes.loading.get_mut(name)
+        if let Some(loading) = state.loading.get_mut(name)
             && loading.told.as_ref().is_none_or(|told| told.revision() <= found.revision())
         {
             loading.told = Some(found.clone());
         }
-        match self.cache.peek(name) {
+        match state.entries.peek(name) {
             Some(old) if old.found.revision() > found.revision() => {}
             None if matches!(*found, Found::Nothing { .. }) => {}
-            _ => self.put(name, Known { found, is_watched: teller == Teller::Watch }),
+            None if found.revision() <= state.gone => {}
+            _ => self.put(&mut state, name, Known { found, is_watched: teller == Teller::Watch }),
         }
     }
 
     /// Forgets what the watch did not tell: while it lagged, the end of that may have vanished
     /// without a message, and the watch only looks for what it has told.
     pub(super) fn keep_watched(&self) {
-        self.lock().epoch += 1;
-        self.cache.retain(|_, known| known.is_watched);
+        let mut state = self.lock();
+        state.epoch.returns += 1;
+        let unwatched = state.entries.iter().filter(|(_, known)| !known.is_watched);
+        let names: Vec<_> = unwatched.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            state.remove(&name);
+        }
     }
 
     /// Forgets a key.
     pub(super) fn forget(&self, name: &str) {
-        let _changes = self.lock();
-        self.cache.remove(name);
+        self.lock().remove(name);
     }
 
     /// Forgets everything, and what is under way.
     pub(super) fn clear(&self) {
-        let mut changes = self.lock();
-        changes.epoch += 1;
-        for loading in changes.loading.values_mut() {
+        let mut state = self.lock();
+        state.epoch.resets += 1;
+        for loading in state.loading.values_mut() {
             loading.told = None;
         }
-        self.cache.clear();
+        state.entries.clear();
+        (state.bytes, state.gone) = (0, 0);
     }
 
     /// Notes that a read of a key begins.
     pub(super) fn begin(&self, name: &str) -> Reading<'_> {
-        let mut changes = self.lock();
+        let mut state = self.lock();
         let name: Box<str> = name.into();
-        changes.loading.entry(name.clone()).or_default().reads += 1;
-        Reading { map: self, name, epoch: changes.epoch }
+        state.loading.entry(name.clone()).or_default().reads += 1;
+        Reading { map: self, name, epoch: state.epoch }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.cache.len()
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.cache.weight()
-    }
-
-    pub(super) fn evictions(&self) -> u64 {
-        self.evictions.0.load(Ordering::Relaxed)
+    /// How many entries it holds, what they take in bytes, and how many had to make room.
+    pub(super) fn figures(&self) -> (usize, usize, u64) {
+        let state = self.lock();
+        (state.entries.len(), state.bytes, state.evictions)
     }
 
     /// A value that is too large for the map must not leave its predecessor there.
-    fn put(&self, name: &str, known: Known) {
-        self.cache.remove(name);
-        self.cache.insert(name.into(), known);
+    fn put(&self, state: &mut State, name: &str, known: Known) {
+        let size_of_it = size(name, &known);
+        state.bytes += size_of_it;
+        if let Some(old) = state.entries.put(name.into(), known) {
+            state.bytes -= size(name, &old);
+        }
+        if size_of_it > self.max_bytes {
+            return state.remove(name);
+        }
+        while state.bytes > self.max_bytes || state.entries.len() > self.max_entries {
+            let Some((name, known)) = state.entries.pop_lru() else { return };
+            state.bytes -= size(&name, &known);
+            state.gone = state.gone.max(known.found.revision());
+            state.evictions += 1;
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Changes> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    /// What is known of a key may be older than what came of something that began in `epoch`.
+    fn outdate(&mut self, name: &str, revision: u64, epoch: Epoch) {
+        self.remove(name);
+        if epoch.resets == self.epoch.resets {
+            self.gone = self.gone.max(revision);
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(known) = self.entries.pop(name) {
+            self.bytes -= size(name, &known);
+            self.gone = self.gone.max(known.found.revision());
+        }
+    }
+}
+
+/// What an entry takes, in bytes.
+fn size(name: &str, known: &Known) -> usize {
+    let value = match &*known.found {
+        Found::Value(entry) => {
+            let content_type = entry.value.content_type.as_ref().map_or(0, String::len);
+            entry.value.bytes.len() + content_type
+        }
+        Found::Nothing { .. } => 0,
+    };
+    OVERHEAD + name.len() + value
 }
 
 /// A read that is under way; dropping it ends it.
 pub(super) struct Reading<'a> {
     map: &'a Map,
     name: Box<str>,
-    epoch: u64,
+    epoch: Epoch,
 }
 
 impl Reading<'_> {
     /// Takes in what the store's leader answered; gives the newest of that and of what was told
     /// meanwhile.
     pub(super) fn finish(self, found: Found) -> Found {
-        let changes = self.map.lock();
-        if changes.epoch != self.epoch {
+        let mut state = self.map.lock();
+        if state.epoch != self.epoch {
+            state.outdate(&self.name, found.revision(), self.epoch);
             return found;
         }
-        let told = changes.loading.get(&self.name).and_then(|loading| loading.told.clone());
+        let told = state.loading.get(&self.name).and_then(|loading| loading.told.clone());
         // Without a trace of the key there is no revision to compare, and the answer is newer than
         // all that was known when the read began.
         let known = match found.revision() {
             0 => told,
-            _ => told.or_else(|| Some(self.map.cache.peek(&self.name)?.found)),
+            _ => told.or_else(|| Some(state.entries.peek(&self.name)?.found.clone())),
         };
         match known {
             Some(known) if known.revision() > found.revision() => as_of_now(&known),
@@ -197,7 +234,7 @@ impl Reading<'_> {
             Some(known) if *known == found => found,
             _ => {
                 let known = Known { found: Arc::new(found.clone()), is_watched: false };
-                self.map.put(&self.name, known);
+                self.map.put(&mut state, &self.name, known);
                 found
             }
         }
@@ -206,11 +243,11 @@ impl Reading<'_> {
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        let mut changes = self.map.lock();
-        if let Some(loading) = changes.loading.get_mut(&self.name) {
+        let mut state = self.map.lock();
+        if let Some(loading) = state.loading.get_mut(&self.name) {
             loading.reads -= 1;
             if loading.reads == 0 {
-                changes.loading.remove(&self.name);
+                state.loading.remove(&self.name);
             }
         }
     }
@@ -223,36 +260,6 @@ fn as_of_now(known: &Found) -> Found {
             Found::Nothing { revision: *revision }
         }
         known => known.clone(),
-    }
-}
-
-/// Bytes, with a floor that bounds the number of entries too.
-#[derive(Clone)]
-struct Weight {
-    least: u64,
-}
-
-impl Weighter<Box<str>, Known> for Weight {
-    fn weight(&self, name: &Box<str>, known: &Known) -> u64 {
-        let value = match &*known.found {
-            Found::Value(entry) => {
-                let content_type = entry.value.content_type.as_ref().map_or(0, String::len);
-                entry.value.bytes.len() + content_type
-            }
-            Found::Nothing { .. } => 0,
-        };
-        self.least.max((OVERHEAD + name.len() + value) as u64)
-    }
-}
-
-#[derive(Clone, Default)]
-struct Evictions(Arc<AtomicU64>);
-
-impl Lifecycle<Box<str>, Known> for Evictions {
-    type RequestState = ();
-
-    fn on_evict(&self, (): &mut (), _name: Box<str>, _known: Known) {
-        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -276,14 +283,14 @@ mod tests {
     #[test]
     fn revisions_decide_whatever_the_order() {
         let map = map(100, 100_000);
-        map.tell(Teller::Watch, 0, "a", value(5));
-        map.tell(Teller::Watch, 0, "a", value(3));
+        map.tell(Teller::Watch, Epoch::default(), "a", value(5));
+        map.tell(Teller::Watch, Epoch::default(), "a", value(3));
         assert_eq!(map.get("a"), Some(value(5)));
-        map.tell(Teller::Watch, 0, "a", Found::Nothing { revision: 6 });
-        map.tell(Teller::Watch, 0, "a", value(5));
+        map.tell(Teller::Watch, Epoch::default(), "a", Found::Nothing { revision: 6 });
+        map.tell(Teller::Watch, Epoch::default(), "a", value(5));
         assert_eq!(map.get("a"), Some(Found::Nothing { revision: 6 }));
         // What holds no value and ends none takes no room.
-        map.tell(Teller::Watch, 0, "b", Found::Nothing { revision: 7 });
+        map.tell(Teller::Watch, Epoch::default(), "b", Found::Nothing { revision: 7 });
         assert_eq!(map.get("b"), None);
     }
 
@@ -291,17 +298,17 @@ mod tests {
     fn a_slow_read_does_not_bring_back_what_was_changed_meanwhile() {
         let map = map(100, 100_000);
         let reading = map.begin("a");
-        map.tell(Teller::Watch, 0, "a", value(7));
+        map.tell(Teller::Watch, Epoch::default(), "a", value(7));
         map.forget("a");
         assert_eq!(reading.finish(value(5)), value(7));
 
         let reading = map.begin("b");
-        map.tell(Teller::Watch, 0, "b", Found::Nothing { revision: 8 });
+        map.tell(Teller::Watch, Epoch::default(), "b", Found::Nothing { revision: 8 });
         assert_eq!(reading.finish(value(5)), Found::Nothing { revision: 8 });
         assert!(map.lock().loading.is_empty());
 
         // What was known before the read is not held against a store that has no trace of it.
-        map.tell(Teller::Watch, 0, "c", value(9));
+        map.tell(Teller::Watch, Epoch::default(), "c", value(9));
         assert_eq!(map.begin("c").finish(Found::NEVER), Found::NEVER);
         assert_eq!(map.get("c"), Some(Found::NEVER));
     }
@@ -321,14 +328,18 @@ mod tests {
     #[test]
     fn only_what_the_watch_told_outlives_a_time_without_it() {
         let map = map(100, 100_000);
-        map.tell(Teller::Watch, 0, "watched", value(1));
-        map.tell(Teller::Write, 0, "written", value(2));
+        map.tell(Teller::Watch, Epoch::default(), "watched", value(1));
+        map.tell(Teller::Write, Epoch::default(), "written", value(2));
         map.begin("loaded").finish(value(3));
         map.begin("watched").finish(value(1));
         let (epoch, reading) = (map.epoch(), map.begin("slow"));
         map.keep_watched();
+        map.tell(Teller::Watch, map.epoch(), "late", value(1));
+        map.tell(Teller::Watch, map.epoch(), "slow", value(2));
+        // Neither kept, nor hidden by what is older.
         map.tell(Teller::Write, epoch, "late", value(4));
-        reading.finish(value(5));
+        assert_eq!(reading.finish(value(5)), value(5));
+        map.tell(Teller::Watch, map.epoch(), "late", value(3));
         assert_eq!(map.get("watched"), Some(value(1)));
         for name in ["written", "loaded", "late", "slow"] {
             assert_eq!(map.get(name), None, "{name}");
@@ -339,20 +350,58 @@ mod tests {
     fn entries_and_bytes_are_bounded() {
         let few = map(10, 1_000_000);
         let small = map(1_000_000, 10_000);
-        for n in 0..1_000 {
-            few.tell(Teller::Watch, 0, &n.to_string(), value(n));
-            small.tell(Teller::Watch, 0, &n.to_string(), value(n));
+        for n in 1..=1_000 {
+            few.tell(Teller::Watch, Epoch::default(), &n.to_string(), value(n));
+            small.tell(Teller::Watch, Epoch::default(), &n.to_string(), value(n));
         }
-        assert!(few.len() <= 10 && few.evictions() >= 990, "{}", few.len());
-        assert!(small.bytes() <= 10_000 && small.len() > 10, "{}", small.bytes());
+        assert_eq!((few.figures().0, few.figures().2), (10, 990));
+        let (entries, bytes, evictions) = small.figures();
+        assert!(bytes <= 10_000 && bytes > 9_700, "{bytes}");
+        assert_eq!(entries as u64 + evictions, 1_000);
         // Too large for the map, and its predecessor is gone.
         small.tell(
             Teller::Watch,
-            0,
-            "999",
+            Epoch::default(),
+            "1000",
             Found::Value(Entry::new(Value::new(vec![0; 20_000].into()), 5_000)),
         );
-        assert_eq!(small.get("999"), None);
+        assert_eq!(small.get("1000"), None);
+    }
+
+    #[test]
+    fn what_is_told_late_does_not_follow_what_had_to_go() {
+        let map = map(1, 100_000);
+        map.tell(Teller::Write, Epoch::default(), "a", value(9));
+        map.tell(Teller::Watch, Epoch::default(), "b", value(10));
+        map.tell(Teller::Watch, Epoch::default(), "a", value(5));
+        assert_eq!(map.get("a"), None);
+        // Nor after it was forgotten; what is newer is taken in.
+        map.forget("b");
+        map.tell(Teller::Write, Epoch::default(), "b", value(10));
+        assert_eq!(map.get("b"), None);
+        map.tell(Teller::Watch, Epoch::default(), "b", value(11));
+        assert_eq!(map.get("b"), Some(value(11)));
+        // What the leader answers is taken in, however old.
+        map.begin("c").finish(value(3));
+        assert_eq!(map.get("c"), Some(value(3)));
+    }
+
+    #[test]
+    fn bytes_are_those_of_what_is_there() {
+        let map = map(2, 1_000);
+        map.tell(Teller::Watch, Epoch::default(), "a", value(1));
+        map.tell(Teller::Watch, Epoch::default(), "a", value(22));
+        assert_eq!(map.figures(), (1, 203, 0));
+        map.tell(Teller::Watch, Epoch::default(), "bb", value(3));
+        assert_eq!(map.figures(), (2, 406, 0));
+        // The least used one goes.
+        map.get("a");
+        map.tell(Teller::Watch, Epoch::default(), "c", value(4));
+        assert_eq!(map.figures(), (2, 405, 1));
+        assert!(map.get("a").is_some() && map.get("bb").is_none());
+        map.forget("a");
+        map.forget("c");
+        assert_eq!(map.figures(), (0, 0, 1));
     }
 
     #[test]
@@ -363,8 +412,8 @@ mod tests {
             nothing => nothing,
         };
         let (past, later) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(60));
-        map.tell(Teller::Watch, 0, "past", entry(past));
-        map.tell(Teller::Watch, 0, "later", entry(later));
+        map.tell(Teller::Watch, Epoch::default(), "past", entry(past));
+        map.tell(Teller::Watch, Epoch::default(), "later", entry(later));
         assert_eq!(map.get("past"), Some(Found::Nothing { revision: 4 }));
         assert_eq!(map.get("later"), Some(entry(later)));
     }
