@@ -197,6 +197,17 @@ async fn servers_without_fencing_refuse_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_revision_is_told_in_the_same_words() {
+    let server = Server::builder().jetstream().start().await;
+    for kv in [connect(&server).await.kv(), Kv::memory()] {
+        kv.set("key", &1).await.unwrap();
+        let error = kv.set("key", &2).if_revision(7).await.unwrap_err();
+        assert!(error.is_conflict(), "{error}");
+        assert!(error.to_string().contains("the key has another revision"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors_do_not_show_values() {
     let server = Server::builder().jetstream().max_payload(2048).start().await;
     let kv = connect(&server).await.kv();

@@ -62,6 +62,12 @@ async fn a_silent_network_is_no_miss() {
     let kv = connector.kv();
     kv.set("key", &1).await.unwrap();
     proxy.black_hole();
+    // A read has no effect that could be left open; a write has.
+    let limit = Duration::from_millis(500);
+    let read = kv.get::<u32>("key").timeout(limit).await.unwrap_err();
+    let write = kv.set("key", &2).timeout(limit).await.unwrap_err();
+    assert!(read.is_timeout() && !read.to_string().contains("effect"), "{read}");
+    assert!(write.is_timeout() && write.to_string().contains("effect"), "{write}");
     all_fail(&kv, &[ErrorKind::Timeout, ErrorKind::Unavailable]).await;
 }
 
