@@ -96,6 +96,9 @@ async fn a_lost_question_is_asked_again() {
     let limit = Duration::from_secs(60);
     let begun = Instant::now();
     assert_eq!(lossy.keys().timeout(limit).await.unwrap(), ["key"]);
+    connector.kv().bucket("doomed").set("key", &1).await.unwrap();
+    assert!(lossy.delete_bucket("doomed").timeout(limit).await.unwrap());
+    assert!(!lossy.delete_bucket("doomed").timeout(limit).await.unwrap());
     assert!(begun.elapsed() < limit / 2, "took {:?}", begun.elapsed());
     relay.abort();
 }

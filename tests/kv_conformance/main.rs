@@ -3,6 +3,7 @@
 mod replicated;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nats_connector::kv::{Kv, RedisConfig, RedisDriver};
 use nats_connector::{Connector, Settings, conformance};
@@ -86,6 +87,8 @@ async fn nats_in_a_cluster() {
     let settings = Settings::builder().set("NATS.SERVER", cluster.url()).build().unwrap();
     let connector = Connector::connect(&settings).await.unwrap();
     let kv = Kv::new(Replicated::new(connector.kv().driver().unwrap(), cluster));
+    // Three servers that write everything three times share the machine with the suites.
+    let kv = kv.with_timeout(Duration::from_secs(60));
     conformance::kv::run(|| kv.clone()).await;
     assert!(connector.drain().await.is_clean());
 }

@@ -15,6 +15,8 @@ use super::bucket::Bucket;
 use super::clock::Clock;
 use crate::connector::Link;
 use crate::connector::capabilities::ApiError;
+use crate::connector::link::PATIENCE;
+use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) const STREAM_NOT_FOUND: u64 = 10059;
@@ -135,21 +137,37 @@ fn told(mut info: Info, sent: SystemTime) -> Info {
 /// Deletes a stream; whether there was one.
 ///
 /// It is emptied first: the server removes the files later, and a stream of the same name that is
-/// made before would find its messages in them.
+/// made before would find its messages in them. Both are asked again when no answer comes: while a
+/// leader is elected, nobody answers what was asked.
 pub(super) async fn delete(link: &Link, stream: &str, deadline: Instant) -> Result<bool> {
     #[derive(Deserialize)]
     struct Deleted {
         success: bool,
     }
     // Whoever may not empty it may still delete it, and is told there what is wrong.
-    let emptied = call(link, &format!("STREAM.PURGE.{stream}"), Bytes::new(), deadline).await;
+    let now = Instant::now();
+    let half = now + deadline.saturating_duration_since(now) / 2;
+    let emptied = ask(link, &format!("STREAM.PURGE.{stream}"), Bytes::new(), half).await;
+    let mut was_there = true;
     if let Err::<Deleted, _>(error) = emptied {
+        was_there = !error.is_not_found();
         tracing::debug!(stream, %error, "a stream was not emptied before it is deleted");
     }
-    match call(link, &format!("STREAM.DELETE.{stream}"), Bytes::new(), deadline).await {
-        Ok(Deleted { success }) => Ok(success),
-        Err(error) if error.is_not_found() => Ok(false),
-        Err(error) => Err(error),
+    let subject = format!("STREAM.DELETE.{stream}");
+    let mut patience = PATIENCE;
+    let mut asked_before = false;
+    loop {
+        let turn = deadline.min(after(patience));
+        match call(link, &subject, Bytes::new(), turn).await {
+            Ok(Deleted { success }) => return Ok(success),
+            // The call before this one did it, only its answer did not come.
+            Err(error) if error.is_not_found() => return Ok(asked_before && was_there),
+            Err(error) if error.is_timeout() && turn < deadline && turn <= Instant::now() => {
+                asked_before = true;
+                patience *= 2;
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -242,7 +260,7 @@ pub(crate) fn body(json: &Value) -> Bytes {
     json.to_string().into()
 }
 
-/// A call that changes nothing, which may be asked again.
+/// A call that changes nothing, or no more when it is done twice, which may be asked again.
 pub(crate) async fn ask<T: DeserializeOwned>(
     link: &Link,
     subject: &str,
