@@ -75,7 +75,9 @@ pub use memory::MemoryDriver;
 pub use near::{NearCacheConfig, NearCacheStats};
 #[cfg(feature = "redis")]
 pub use redis::{RedisConfig, RedisDriver};
-pub use status::{BucketStatus, Difference};
+pub use status::BucketStatus;
+
+pub use crate::difference::Difference;
 
 use crate::error::Result;
 use crate::registry::not_registered;

@@ -145,9 +145,8 @@
 //!
 //! - Core NATS has no acknowledgement: a message without a subscriber is gone, and a drain cannot prove
 //!   more than that the server has what was sent.
-//! - No durable subscriptions, streams, objects or RPC services yet, and in key-value no lifetimes of
-//!   single keys, counters, listing, watching or locks. [`Connector::client`] and
-//!   [`Connector::jetstream`] give the raw client for these.
+//! - No objects or RPC services yet. [`Connector::client`] and [`Connector::jetstream`] give the raw
+//!   client for these.
 //! - It starts no runtime: it runs on Tokio.
 //!
 //! # Features
@@ -161,6 +160,7 @@ pub mod conformance;
 pub mod connector;
 pub mod counters;
 mod deadline;
+mod difference;
 pub mod doctor;
 mod error;
 pub mod kv;
@@ -170,10 +170,12 @@ pub mod serializer;
 mod settings;
 pub mod shutdown;
 pub mod stores;
+pub mod streams;
 
 pub use call::{Call, Task};
 pub use connector::{Connector, register, register_with};
 pub use counters::Counters;
+pub use difference::Difference;
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use serializer::Serializer;
 pub use settings::{

@@ -62,7 +62,7 @@ mod subscription;
 mod topic;
 
 pub use driver::Driver;
-pub use handler::{Handler, HandlerResult, with};
+pub use handler::{Handler, HandlerResult, Outcome, with};
 pub use message::Message;
 pub use messages::{Messages, MessagesOf};
 pub use publish::{Delivery, Publish};

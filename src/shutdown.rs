@@ -151,7 +151,7 @@ where
     Fut: Future<Output: HandlerResult> + Send,
 {
     let run = Box::new(move || -> BoxFuture<'static, _> {
-        Box::pin(async move { hook().await.into_result() })
+        Box::pin(async move { hook().await.into_outcome().map(drop) })
     });
     let mut hooks = lock(&SHUTDOWN.hooks);
     if *SHUTDOWN.phase.borrow() >= Phase::Draining {

@@ -1,9 +1,9 @@
 //! A bucket as it is, and how that differs from what is asked for.
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use super::{BucketConfig, KeyCodec, Storage};
+use crate::difference::{Difference, Differences};
 
 /// A bucket as it was at the moment of asking: [`Kv::bucket_status`](super::Kv::bucket_status).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,36 +29,11 @@ impl BucketStatus {
     }
 }
 
-/// An option of a bucket that is not as it was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Difference {
-    /// The option, by its name in [`BucketConfig`].
-    pub option: &'static str,
-    /// What was asked for.
-    pub wanted: String,
-    /// What the bucket has.
-    pub found: String,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {}, not {}", self.option, self.found, self.wanted)
-    }
-}
-
 impl BucketConfig {
     /// What this one sets and `found` has otherwise.
     pub(crate) fn differences(&self, found: &BucketConfig) -> Vec<Difference> {
-        let mut differences = Vec::new();
-        let mut compare = |option, wanted: Option<String>, found: Option<String>| {
-            if let Some(wanted) = wanted {
-                let found = found.unwrap_or_else(|| "unknown".to_owned());
-                if wanted != found {
-                    differences.push(Difference { option, wanted, found });
-                }
-            }
-        };
+        let mut differences = Differences::default();
+        let mut compare = |option, wanted, found| differences.compare(option, wanted, found);
         let ttl = |ttl: Duration| match ttl.is_zero() {
             true => "none".to_owned(),
             false => humantime::format_duration(ttl).to_string(),
@@ -108,7 +83,7 @@ impl BucketConfig {
             self.transactions.map(|on| on.to_string()),
             found.transactions.map(|on| on.to_string()),
         );
-        differences
+        differences.into_vec()
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::driver::{InboundMessage, Source};
-use super::{Handler, HandlerResult, Message, PubSub};
+use super::{Handler, HandlerResult, Message, Outcome, PubSub};
 use crate::connector::status::RateLimit;
 use crate::deadline::{after, within};
 
@@ -248,7 +248,7 @@ impl Drop for Running {
 /// Runs the handler for one message; its errors and panics end here. Its future is polled where it
 /// was made: a wrapper that takes it would copy it for every message.
 async fn one<H: Handler>(handler: &H, message: Message, task: &Task) {
-    let mut call = pin!(async { handler.call(message).await.into_result() });
+    let mut call = pin!(async { handler.call(message).await.into_outcome() });
     let ended = poll_fn(|cx| {
         let poll = AssertUnwindSafe(|| call.as_mut().poll(cx));
         match catch_unwind(poll) {
@@ -258,7 +258,18 @@ async fn one<H: Handler>(handler: &H, message: Message, task: &Task) {
     })
     .await;
     let counter = match ended {
-        Ok(Ok(())) => &task.handled,
+        Ok(Ok(Outcome::Ack)) => &task.handled,
+        Ok(Ok(outcome)) => {
+            if let Some(held_back) = task.log.pass() {
+                tracing::warn!(
+                    topic = task.topic,
+                    ?outcome,
+                    held_back,
+                    "a handler wants what only a durable subscription can do"
+                );
+            }
+            &task.failed
+        }
         Ok(Err(error)) => {
             if let Some(held_back) = task.log.pass() {
                 tracing::warn!(topic = task.topic, %error, held_back, "a handler failed");

@@ -12,6 +12,13 @@ use tokio::time::Instant;
 
 pub use async_nats::message::OutboundMessage;
 
+mod streams;
+
+pub use streams::{
+    ConsumerConfig, Consuming, Deliveries, Delivery, DeliveryEvents, Settlement, Start, Stored,
+    Streams,
+};
+
 use super::Ack;
 use crate::error::Result;
 
@@ -104,6 +111,9 @@ pub trait Driver: Any + fmt::Debug + Send + Sync {
 
     /// A round trip: when it is done, the back end has all that was published before.
     fn flush(&self, deadline: Instant) -> BoxFuture<'_, Result<()>>;
+
+    /// The back end's streams and durable consumers, if it has such.
+    fn streams(&self) -> Option<&dyn Streams>;
 }
 
 /// The receiving end of one subscription. Dropping it unsubscribes.

@@ -23,7 +23,7 @@ use rand::Rng as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::driver::{Capabilities, Driver, InboundMessage, OutboundMessage, Source};
+use super::driver::{Capabilities, Driver, InboundMessage, OutboundMessage, Source, Streams};
 use super::{Ack, headers, subject};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -183,6 +183,10 @@ impl Driver for MemoryDriver {
     fn flush(&self, _deadline: Instant) -> BoxFuture<'_, Result<()>> {
         // A publish has reached every buffer when it returns; only a closed broker is news.
         Box::pin(async move { self.broker.open().map(|_| ()) })
+    }
+
+    fn streams(&self) -> Option<&dyn Streams> {
+        None
     }
 }
 

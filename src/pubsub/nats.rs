@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Ack;
-use super::driver::{Capabilities, Driver, InboundMessage, OutboundMessage, Source};
+use super::driver::{Capabilities, Driver, InboundMessage, OutboundMessage, Source, Streams};
 use crate::connector::State;
 use crate::connector::capabilities::ApiError;
 use crate::connector::leave::Control;
@@ -143,6 +143,10 @@ impl Driver for NatsDriver {
             }
         }
         .boxed()
+    }
+
+    fn streams(&self) -> Option<&dyn Streams> {
+        None
     }
 }
 
