@@ -1,5 +1,9 @@
 //! The NATS driver: core messaging and acknowledged publishing over one connection.
 
+mod api;
+mod consumer;
+mod streams;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -146,7 +150,7 @@ impl Driver for NatsDriver {
     }
 
     fn streams(&self) -> Option<&dyn Streams> {
-        None
+        Some(self)
     }
 }
 
