@@ -154,6 +154,7 @@
 //! - `yaml`, `toml` (default): settings files in these formats.
 //! - `conformance`: the suites for authors of drivers, outside semver.
 
+mod backoff;
 mod call;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -172,6 +173,7 @@ pub mod shutdown;
 pub mod stores;
 pub mod streams;
 
+pub use backoff::Backoff;
 pub use call::{Call, Task};
 pub use connector::{Connector, register, register_with};
 pub use counters::Counters;
