@@ -12,8 +12,10 @@ use tokio::time::Instant;
 
 pub use async_nats::message::OutboundMessage;
 
+mod pipeline;
 mod streams;
 
+pub use pipeline::{Acked, Answer, Pipeline, PipelineConfig};
 pub use streams::{
     ConsumerConfig, Consuming, Deliveries, Delivery, DeliveryEvents, Settlement, Start, Stored,
     Streams,

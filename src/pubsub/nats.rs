@@ -1,7 +1,9 @@
 //! The NATS driver: core messaging and acknowledged publishing over one connection.
 
 mod api;
+mod batch;
 mod consumer;
+mod many;
 mod streams;
 
 use std::collections::VecDeque;

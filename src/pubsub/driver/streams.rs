@@ -9,9 +9,10 @@ use async_nats::Subject;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::InboundMessage;
+use super::{InboundMessage, OutboundMessage, Pipeline, PipelineConfig};
 use crate::difference::Difference;
 use crate::error::Result;
+use crate::pubsub::Ack;
 use crate::streams::{StreamConfig, StreamStatus};
 
 /// Which messages of its stream a new consumer begins with.
@@ -213,6 +214,26 @@ pub trait Streams: Send + Sync {
         name: &'a str,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<bool>>;
+
+    /// A way to publish many messages that is better than one
+    /// [`publish_acked`](super::Driver::publish_acked) for each, where the back end has one; a
+    /// window above what it can keep an account of is made smaller.
+    fn pipeline(
+        &self,
+        config: PipelineConfig,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Option<Box<dyn Pipeline>>>>;
+
+    /// Publishes several messages to one stream, all or none; gives the acknowledgement of the last
+    /// one, which those before it directly precede. [`Unsupported`](crate::ErrorKind::Unsupported)
+    /// for a stream that does not do it. Other errors than [`Timeout`](crate::ErrorKind::Timeout):
+    /// nothing is stored.
+    fn publish_atomic<'a>(
+        &'a self,
+        stream: &'a str,
+        messages: Vec<OutboundMessage>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Ack>>;
 
     /// Joins a durable consumer as one more member; makes the consumer if there is none. One that is
     /// there is left as it is and the differences are told, unless `overwrite` asks to change what

@@ -5,9 +5,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{NatsDriver, api, consumer};
+use super::{NatsDriver, api, batch, consumer, many};
 use crate::error::Result;
-use crate::pubsub::driver::{ConsumerConfig, Consuming, Settlement, Stored, Streams};
+use crate::pubsub::Ack;
+use crate::pubsub::driver::{
+    ConsumerConfig, Consuming, OutboundMessage, Pipeline, PipelineConfig, Settlement, Stored,
+    Streams,
+};
 use crate::streams::{StreamConfig, StreamStatus};
 
 impl Streams for NatsDriver {
@@ -98,6 +102,23 @@ impl Streams for NatsDriver {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<bool>> {
         consumer::delete(&self.link, stream, name, deadline).boxed()
+    }
+
+    fn pipeline(
+        &self,
+        config: PipelineConfig,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Option<Box<dyn Pipeline>>>> {
+        many::open(&self.link, config, deadline).boxed()
+    }
+
+    fn publish_atomic<'a>(
+        &'a self,
+        stream: &'a str,
+        messages: Vec<OutboundMessage>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Ack>> {
+        batch::publish(&self.link, stream, messages, deadline).boxed()
     }
 
     fn consume<'a>(
