@@ -23,10 +23,14 @@ pub enum Feature {
     Transactions,
     /// Counters that the server itself adds to (ADR-49).
     Counters,
+    /// Messages that a stream publishes later, once (ADR-51).
+    Schedules,
+    /// Messages that a stream publishes again and again, by an interval or a calendar (ADR-51).
+    RepeatingSchedules,
 }
 
 impl Feature {
-    pub(crate) const ALL: [Feature; 7] = [
+    pub(crate) const ALL: [Feature; 9] = [
         Feature::StreamCompression,
         Feature::StreamMetadata,
         Feature::PerKeyTtl,
@@ -34,6 +38,8 @@ impl Feature {
         Feature::Fencing,
         Feature::Transactions,
         Feature::Counters,
+        Feature::Schedules,
+        Feature::RepeatingSchedules,
     ];
 
     /// The feature in words.
@@ -47,7 +53,8 @@ impl Feature {
         match self {
             Feature::StreamCompression | Feature::StreamMetadata => 0,
             Feature::PerKeyTtl | Feature::MultiGet | Feature::Fencing => 1,
-            Feature::Transactions | Feature::Counters => 2,
+            Feature::Transactions | Feature::Counters | Feature::Schedules => 2,
+            Feature::RepeatingSchedules => 4,
         }
     }
 
@@ -61,6 +68,8 @@ impl Feature {
             Feature::Fencing => ("fencing", (2, 11, 0)),
             Feature::Transactions => ("transactions", (2, 12, 0)),
             Feature::Counters => ("server-side counters", (2, 12, 0)),
+            Feature::Schedules => ("publishing later", (2, 12, 0)),
+            Feature::RepeatingSchedules => ("publishing repeatedly", (2, 14, 0)),
         }
     }
 }

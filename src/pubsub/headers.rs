@@ -28,6 +28,24 @@ pub(crate) fn checked(name: &str, value: &str) -> Result<(HeaderName, HeaderValu
     Ok((name, value))
 }
 
+/// The headers of a received message that may go with another one. Those that servers read or wrote
+/// stay behind: published again they would expire the new message, refuse it, count it as a
+/// duplicate, or cancel the schedule that the old one came from.
+#[allow(dead_code, reason = "for dead letters")]
+pub(crate) fn of_the_user(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for (name, values) in headers.iter() {
+        let text: &str = name.as_ref();
+        if text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("Nats-")) {
+            continue;
+        }
+        for value in values {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    kept
+}
+
 /// The bytes that headers take of a message's payload limit.
 pub(crate) fn wire_size(headers: &HeaderMap) -> usize {
     if headers.is_empty() {
@@ -63,6 +81,25 @@ mod tests {
         }
         let (name, value) = checked("Trace-Id", "é: ok").unwrap();
         assert_eq!((name.to_string().as_str(), value.as_str()), ("Trace-Id", "é: ok"));
+    }
+
+    #[test]
+    fn what_servers_read_is_not_carried_on() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("Nats-Msg-Id", "1"),
+            ("Nats-Scheduler", "a.b"),
+            ("nats-ttl", "5"),
+            ("Nats", "kept"),
+            ("Trace", "1"),
+            ("Trace", "2"),
+        ] {
+            headers.append(name, value);
+        }
+        let kept = of_the_user(&headers);
+        assert_eq!(kept.len(), 2);
+        assert_eq!(kept.get("Nats").unwrap().as_str(), "kept");
+        assert_eq!(kept.get_all("Trace").count(), 2);
     }
 
     #[test]
