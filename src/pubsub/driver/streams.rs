@@ -68,13 +68,18 @@ impl ConsumerConfig {
 pub struct Consuming {
     /// The messages of this member.
     pub deliveries: Box<dyn Deliveries>,
+    /// How long the consumer really waits for a word about a message; of several waits the shortest.
+    pub ack_wait: Duration,
     /// The consumer was there and has other options than were asked for; it was left as it is.
     pub differences: Vec<Difference>,
 }
 
 impl fmt::Debug for Consuming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consuming").field("differences", &self.differences).finish_non_exhaustive()
+        f.debug_struct("Consuming")
+            .field("ack_wait", &self.ack_wait)
+            .field("differences", &self.differences)
+            .finish_non_exhaustive()
     }
 }
 
