@@ -164,6 +164,7 @@ mod deadline;
 mod difference;
 pub mod doctor;
 mod error;
+mod jetstream;
 pub mod kv;
 pub mod pubsub;
 mod registry;

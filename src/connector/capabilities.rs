@@ -19,7 +19,7 @@ pub enum Feature {
     MultiGet,
     /// Writes on the condition that another key stands.
     Fencing,
-    /// Several keys written together or not at all (ADR-50).
+    /// Several keys or messages written together or not at all (ADR-50).
     Transactions,
     /// Counters that the server itself adds to (ADR-49).
     Counters,
@@ -27,10 +27,12 @@ pub enum Feature {
     Schedules,
     /// Messages that a stream publishes again and again, by an interval or a calendar (ADR-51).
     RepeatingSchedules,
+    /// Many messages published without an acknowledgement for each.
+    FastIngest,
 }
 
 impl Feature {
-    pub(crate) const ALL: [Feature; 9] = [
+    pub(crate) const ALL: [Feature; 10] = [
         Feature::StreamCompression,
         Feature::StreamMetadata,
         Feature::PerKeyTtl,
@@ -40,6 +42,7 @@ impl Feature {
         Feature::Counters,
         Feature::Schedules,
         Feature::RepeatingSchedules,
+        Feature::FastIngest,
     ];
 
     /// The feature in words.
@@ -54,7 +57,7 @@ impl Feature {
             Feature::StreamCompression | Feature::StreamMetadata => 0,
             Feature::PerKeyTtl | Feature::MultiGet | Feature::Fencing => 1,
             Feature::Transactions | Feature::Counters | Feature::Schedules => 2,
-            Feature::RepeatingSchedules => 4,
+            Feature::RepeatingSchedules | Feature::FastIngest => 4,
         }
     }
 
@@ -70,6 +73,7 @@ impl Feature {
             Feature::Counters => ("server-side counters", (2, 12, 0)),
             Feature::Schedules => ("publishing later", (2, 12, 0)),
             Feature::RepeatingSchedules => ("publishing repeatedly", (2, 14, 0)),
+            Feature::FastIngest => ("fast ingest", (2, 14, 0)),
         }
     }
 }

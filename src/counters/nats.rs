@@ -15,8 +15,8 @@ use super::CountersConfig;
 use crate::connector::Link;
 use crate::connector::capabilities::ApiError;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream::{self, Info};
 use crate::kv::Storage;
-use crate::kv::nats::api::{self, Info};
 
 /// The header of an add.
 const NATS_INCR: &str = "Nats-Incr";
@@ -24,7 +24,6 @@ const NATS_INCR: &str = "Nats-Incr";
 /// the last minutes from what is stored, and an add's own value is read there when it got no answer.
 const KEPT: i64 = 128;
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
-const NO_MESSAGE_FOUND: u64 = 10037;
 /// The first try under this id is still on its way to the copies.
 const DUPLICATE_IN_PROCESS: u64 = 10158;
 
@@ -156,7 +155,7 @@ pub(super) fn acknowledged(payload: &[u8], stream: &str) -> Result<Ack> {
         error: Option<ApiError>,
     }
     match serde_json::from_slice(payload) {
-        Ok(Answer { error: Some(refusal), .. }) => Err(api::error(&refusal)),
+        Ok(Answer { error: Some(refusal), .. }) => Err(jetstream::error(&refusal)),
         Ok(Answer { stream: Some(by), seq: Some(seq), val, duplicate, .. }) if by == stream => {
             match val {
                 Some(val) => Ok(Ack { seq, value: Some(number(&val)?) }),
@@ -183,13 +182,13 @@ pub(super) fn acknowledged(payload: &[u8], stream: &str) -> Result<Ack> {
 
 /// Nobody served the subject, or the stream is gone or has no leader now.
 pub(super) fn is_gone(error: &Error) -> bool {
-    error.is_no_responders() || error.is_not_found() || api::is_temporary(error)
+    error.is_no_responders() || error.is_not_found() || jetstream::is_temporary(error)
 }
 
 /// Nobody knows whether the message was stored.
 pub(super) fn is_doubtful(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable)
-        || api::has_code(error, DUPLICATE_IN_PROCESS)
+        || jetstream::has_code(error, DUPLICATE_IN_PROCESS)
 }
 
 /// The value in a message that the leader gave.
@@ -228,25 +227,6 @@ pub(super) fn direct(answer: &Message) -> Result<Option<i128>> {
     }
 }
 
-/// The message of a sequence, as the stream's leader has it.
-pub(super) async fn message_at(
-    link: &Link,
-    stream: &str,
-    seq: u64,
-    deadline: Instant,
-) -> Result<Option<RawMessage>> {
-    #[derive(Deserialize)]
-    struct Found {
-        message: RawMessage,
-    }
-    let request = api::body(&json!({ "seq": seq }));
-    match api::call::<Found>(link, &format!("STREAM.MSG.GET.{stream}"), request, deadline).await {
-        Ok(found) => Ok(Some(found.message)),
-        Err(error) if api::has_code(&error, NO_MESSAGE_FOUND) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// The subjects of a stream that match a filter, page by page.
 pub(super) async fn subjects(
     link: &Link,
@@ -267,43 +247,15 @@ pub(super) async fn subjects(
     }
     let mut found = Vec::new();
     loop {
-        let request = api::body(&json!({ "subjects_filter": filter, "offset": found.len() }));
+        let request = jetstream::body(&json!({ "subjects_filter": filter, "offset": found.len() }));
         let page: Page =
-            api::call(link, &format!("STREAM.INFO.{stream}"), request, deadline).await?;
+            jetstream::call(link, &format!("STREAM.INFO.{stream}"), request, deadline).await?;
         let subjects = page.state.subjects.unwrap_or_default();
         let last = subjects.is_empty() || found.len() + subjects.len() >= page.total;
         found.extend(subjects.into_keys());
         if last {
             return Ok(found);
         }
-    }
-}
-
-/// Takes messages of a stream away; whether there were any.
-pub(super) async fn purge(
-    link: &Link,
-    stream: &str,
-    filter: &str,
-    deadline: Instant,
-) -> Result<bool> {
-    #[derive(Deserialize)]
-    struct Purged {
-        #[serde(default)]
-        purged: u64,
-    }
-    let request = api::body(&json!({ "filter": filter }));
-    let purged: Purged =
-        api::call(link, &format!("STREAM.PURGE.{stream}"), request, deadline).await?;
-    Ok(purged.purged > 0)
-}
-
-/// Deletes a stream; whether there was one.
-pub(super) async fn delete(link: &Link, stream: &str, deadline: Instant) -> Result<bool> {
-    let request = Default::default();
-    match api::call::<Value>(link, &format!("STREAM.DELETE.{stream}"), request, deadline).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_not_found() => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

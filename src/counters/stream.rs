@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_nats::Subject;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::CountersConfig;
@@ -12,14 +13,12 @@ use super::nats::{self, Ack, Opened};
 use crate::connector::{Feature, Link};
 use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream;
 use crate::kv::driver::Consistency;
-use crate::kv::nats::api;
 use crate::kv::retry::Retry;
 
 /// How long the first try of a call may take; each later one twice as long.
 const FIRST_TRY: Duration = Duration::from_secs(1);
-/// How long a server may take to remove the files of a deleted stream, before a new one can be made.
-const DELETED_FILES: Duration = Duration::from_secs(2);
 
 /// A store's stream.
 pub(super) struct Stream {
@@ -131,7 +130,9 @@ impl Stream {
             let until = deadline.min(Instant::now() + try_for);
             try_for *= 2;
             let read = async {
-                let message = nats::message_at(&self.link, &self.name, seq, until).await?;
+                let message =
+                    jetstream::message(&self.link, &self.name, &json!({ "seq": seq }), until)
+                        .await?;
                 let message = match message {
                     Some(message) => Some(message),
                     None => self.last(opened, key, until).await?,
@@ -173,7 +174,7 @@ impl Stream {
         deadline: Instant,
     ) -> Result<Option<async_nats::jetstream::stream::RawMessage>> {
         let subject = format!("{}{key}", opened.subjects);
-        api::last_message(&self.link, &self.name, &subject, deadline).await
+        jetstream::last_message(&self.link, &self.name, &subject, deadline).await
     }
 
     /// The stored forms of the keys that begin with `under`: nothing, or whole tokens and a dot.
@@ -201,14 +202,15 @@ impl Stream {
     ) -> Result<bool> {
         let purge = |opened: Arc<Opened>, until| async move {
             let filter = format!("{}{filter}", opened.subjects);
-            nats::purge(&self.link, &self.name, &filter, until).await
+            let purged = jetstream::purge(&self.link, &self.name, Some(&filter), until).await?;
+            Ok(purged > 0)
         };
         Ok(self.ask(config, deadline, purge).await?.unwrap_or_default())
     }
 
     /// Deletes the stream; whether there was one.
     pub(super) async fn delete(&self, deadline: Instant) -> Result<bool> {
-        let deleted = nats::delete(&self.link, &self.name, deadline).await;
+        let deleted = jetstream::delete(&self.link, &self.name, deadline).await;
         *self.opened.write().unwrap_or_else(PoisonError::into_inner) = None;
         deleted
     }
@@ -292,7 +294,7 @@ impl Stream {
         }
         let server = self.link.capabilities(deadline).await?;
         server.require(Feature::Counters)?;
-        let info = match api::info(&self.link, &self.name, deadline).await? {
+        let info = match jetstream::info(&self.link, &self.name, deadline).await? {
             None if make => Some(self.make(config, server.domain(), deadline).await?),
             found => found,
         };
@@ -316,19 +318,15 @@ impl Stream {
         config: &CountersConfig,
         domain: Option<&str>,
         deadline: Instant,
-    ) -> Result<api::Info> {
+    ) -> Result<jetstream::Info> {
         let stream = nats::new_stream(config, &self.name, domain);
-        let mut retry = Retry::until(deadline.min(Instant::now() + DELETED_FILES));
-        loop {
-            match api::create(&self.link, &self.name, &stream, deadline).await {
-                Err(error) if api::is_store_not_made(&error) && retry.pause().await => {}
-                // Somebody else was faster.
-                Err(error) if error.is_already_exists() => {
-                    let found = api::info(&self.link, &self.name, deadline).await?;
-                    return found.ok_or(error);
-                }
-                made => return made,
+        match jetstream::create(&self.link, &self.name, &stream, deadline).await {
+            // Somebody else was faster.
+            Err(error) if error.is_already_exists() => {
+                let found = jetstream::info(&self.link, &self.name, deadline).await?;
+                found.ok_or(error)
             }
+            made => made,
         }
     }
 

@@ -9,11 +9,9 @@
 //! - A user that may not ask for the stream (`STREAM.INFO`) can still read and write keys: the
 //!   bucket is then taken to be as this crate makes them, and a missing one is an error.
 
-pub(crate) mod api;
 mod batch;
 mod bucket;
 mod buckets;
-mod clock;
 mod config;
 mod feed;
 mod message;
@@ -38,6 +36,7 @@ use super::retry::Retry;
 use super::{BucketConfig, BucketStatus, Key, KeyCodec};
 use crate::connector::{Feature, Link};
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream;
 
 /// What the answer to a read has beside the value, at most: its subject, stream, time, JSON.
 const ANSWER_OVERHEAD: usize = 4096;
@@ -115,7 +114,7 @@ impl NatsDriver {
             return message::direct(bucket, answer);
         }
         let subject = bucket.subject(key)?;
-        let found = api::last_message(&self.link, &bucket.stream, &subject, deadline).await?;
+        let found = jetstream::last_message(&self.link, &bucket.stream, &subject, deadline).await?;
         found.map_or(Ok(Found::NEVER), |raw| message::stored(bucket, raw, consistency))
     }
 
@@ -151,7 +150,7 @@ impl NatsDriver {
         retry: &mut Retry,
     ) -> Result<()> {
         if !bucket.known {
-            if api::is_switched_off(&error) {
+            if jetstream::is_switched_off(&error) {
                 return Err(error);
             }
             return Err(Error::new(
@@ -189,7 +188,7 @@ impl NatsDriver {
 /// Nobody served the subject, or the server said that there is no such stream, or that it has no
 /// leader now: nothing was read or stored.
 fn is_gone(error: &Error) -> bool {
-    error.is_no_responders() || error.is_not_found() || api::is_temporary(error)
+    error.is_no_responders() || error.is_not_found() || jetstream::is_temporary(error)
 }
 
 fn unavailable(error: Error) -> Error {

@@ -2,6 +2,7 @@
 
 mod api;
 mod batch;
+mod config;
 mod consumer;
 mod many;
 mod streams;

@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use async_nats::Subject;
 
-use super::api::Info;
-use super::clock::Clock;
 use super::config::kept_codec;
 use crate::connector::Link;
 use crate::error::Result;
+use crate::jetstream::Clock;
+use crate::jetstream::Info;
 use crate::kv::{Key, KeyCodec};
 
 /// A bucket's subjects and the options that decide how it is read and written.

@@ -2,23 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
-use super::api::{self, Info};
 use super::bucket::{Bucket, STREAM_PREFIX, stream_name};
-use super::config::{Options, bucket_config, check_supported, keep_codec, kept_codec, new_stream};
+use super::config::{
+    apply, bucket_config, check_supported, keep_codec, kept_codec, new_stream, options,
+};
 use crate::connector::{Capabilities, Feature, Link};
 use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream::{self, Info};
 use crate::kv::config::check_bucket_name;
-use crate::kv::retry::Retry;
 use crate::kv::{BucketConfig, BucketStatus, KeyCodec};
-
-/// How long a server may take to remove the files of a deleted stream, before a new one can be made.
-const DELETED_FILES: Duration = Duration::from_secs(2);
 
 /// Handles by bucket name. No lock but a bucket's own is held while the server is asked.
 #[derive(Debug)]
@@ -122,7 +119,7 @@ impl Buckets {
         let name = config.name.as_str();
         let server = self.link.capabilities(deadline).await?;
         self.change_slot(name, deadline, async |slot, opening| {
-            if let Some(info) = api::info(&self.link, &stream_name(name), deadline).await? {
+            if let Some(info) = jetstream::info(&self.link, &stream_name(name), deadline).await? {
                 self.keep(name, slot, &info);
                 opening.made_with.get_or_insert_with(|| config.clone());
                 return Ok(false);
@@ -148,12 +145,13 @@ impl Buckets {
         let server = self.link.capabilities(deadline).await?;
         check_supported(config, self.codec, &server)?;
         self.change_slot(name, deadline, async |slot, opening| {
-            let info = match api::info(&self.link, &stream_name(name), deadline).await? {
+            let info = match jetstream::info(&self.link, &stream_name(name), deadline).await? {
                 Some(info) => self.change(config, info, &server, deadline).await?,
                 None => match self.make(config, deadline).await {
                     // Somebody else was faster.
                     Err(error) if error.is_already_exists() => {
-                        let info = api::info(&self.link, &stream_name(name), deadline).await?;
+                        let info =
+                            jetstream::info(&self.link, &stream_name(name), deadline).await?;
                         self.change(config, info.ok_or(error)?, &server, deadline).await?
                     }
                     made => made?,
@@ -174,7 +172,8 @@ impl Buckets {
         deadline: Instant,
     ) -> Result<Option<BucketStatus>> {
         self.change_slot(name, deadline, async |slot, _| {
-            let Some(info) = api::info(&self.link, &stream_name(name), deadline).await? else {
+            let Some(info) = jetstream::info(&self.link, &stream_name(name), deadline).await?
+            else {
                 slot.clear();
                 return Ok(None);
             };
@@ -192,7 +191,7 @@ impl Buckets {
     /// Deletes the bucket, and forgets how it was made; whether there was one.
     pub(super) async fn delete(&self, name: &str, deadline: Instant) -> Result<bool> {
         self.change_slot(name, deadline, async |slot, opening| {
-            let deleted = api::delete(&self.link, &stream_name(name), deadline).await;
+            let deleted = jetstream::delete(&self.link, &stream_name(name), deadline).await;
             // Without an answer it may be gone, too.
             slot.clear();
             opening.made_with = None;
@@ -203,7 +202,7 @@ impl Buckets {
 
     /// The names of all buckets.
     pub(super) async fn names(&self, deadline: Instant) -> Result<Vec<String>> {
-        let mut names = api::names(&self.link, deadline).await?;
+        let mut names = jetstream::names(&self.link, None, deadline).await?;
         names.retain_mut(|name| match name.strip_prefix(STREAM_PREFIX) {
             Some(bucket) => {
                 *name = bucket.to_owned();
@@ -211,9 +210,6 @@ impl Buckets {
             }
             None => false,
         });
-        // A page may repeat what the one before had, when streams are made meanwhile.
-        names.sort_unstable();
-        names.dedup();
         Ok(names)
     }
 
@@ -298,7 +294,7 @@ impl Buckets {
             return Ok(None);
         }
         let asked = Instant::now();
-        match api::info(&self.link, &stream_name(name), deadline).await {
+        match jetstream::info(&self.link, &stream_name(name), deadline).await {
             Ok(Some(info)) => Ok(Some(self.keep(name, slot, &info))),
             Ok(None) => {
                 opening.missing_at = Some(asked);
@@ -324,13 +320,7 @@ impl Buckets {
         let server = self.link.capabilities(deadline).await?;
         let codec = config.key_codec.unwrap_or(self.codec);
         let stream = new_stream(config, codec, &server);
-        let mut retry = Retry::until(deadline.min(Instant::now() + DELETED_FILES));
-        loop {
-            match api::create(&self.link, &stream_name(&config.name), &stream, deadline).await {
-                Err(error) if api::is_store_not_made(&error) && retry.pause().await => {}
-                made => return made,
-            }
-        }
+        jetstream::create(&self.link, &stream_name(&config.name), &stream, deadline).await
     }
 
     async fn change(
@@ -355,24 +345,24 @@ impl Buckets {
                 "a bucket that gives single values a lifetime (per_key_ttl) always will",
             ));
         }
-        let options = Options::of(config);
+        let options = options(config);
         let can_keep = server.supports(Feature::StreamMetadata);
         let keep = config.key_codec.filter(|wanted| can_keep && kept != Some(*wanted));
         if keep.is_none() && options.first_missing(&info).is_none() {
             return Ok(info);
         }
         let mut stream = info.config;
-        options.apply(&mut stream);
+        apply(&options, &mut stream);
         if let Some(codec) = keep {
             keep_codec(&mut stream, codec);
         }
-        api::update(&self.link, &stream_name(&config.name), &stream, deadline).await
+        jetstream::update(&self.link, &stream_name(&config.name), &stream, deadline).await
     }
 }
 
 /// Old servers leave out in silence what they do not know.
 fn check_options(config: &BucketConfig, info: &Info) -> Result<()> {
-    match Options::of(config).first_missing(info) {
+    match options(config).first_missing(info) {
         None => Ok(()),
         Some(option) => Err(Error::new(
             ErrorKind::Unsupported,

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::api::Info;
 use super::bucket::stream_name;
 use crate::connector::{Capabilities, Feature};
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream::{Info, Options, nanos};
 use crate::kv::{BucketConfig, KeyCodec, Storage};
 
 /// Where a bucket's metadata keeps its key codec.
@@ -24,46 +24,31 @@ const LIMIT_MARKER_TTL: Duration = Duration::from_secs(1);
 /// The stream's window for duplicates, where values live longer.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
-/// Stream options that a bucket's config sets, by their names in the API.
-pub(super) struct Options(Vec<(&'static str, Value)>);
+/// The stream options that `config` sets.
+pub(super) fn options(config: &BucketConfig) -> Options {
+    let mut options = Options::default();
+    let mut set = |option, field, value: Option<Value>| options.set(option, field, value);
+    set("ttl", "max_age", config.ttl.map(|ttl| json!(nanos(ttl))));
+    set("ttl", "duplicate_window", config.ttl.map(|ttl| json!(nanos(duplicate_window(ttl)))));
+    set("replicas", "num_replicas", config.replicas.map(|n| json!(n)));
+    set("storage", "storage", config.storage.map(|storage| json!(storage.to_string())));
+    set("history", "max_msgs_per_subject", config.history.map(|n| json!(n)));
+    set("max_value_size", "max_msg_size", config.max_value_size.map(|n| limit(n as u64)));
+    set("max_bytes", "max_bytes", config.max_bytes.map(limit));
+    set("description", "description", config.description.as_ref().map(|text| json!(text)));
+    let compression = config.compression.map(|on| json!(if on { "s2" } else { "none" }));
+    set("compression", "compression", compression);
+    set("per_key_ttl", "allow_msg_ttl", config.per_key_ttl.map(|on| json!(on)));
+    set("transactions", "allow_atomic", config.transactions.map(|on| json!(on)));
+    options
+}
 
-impl Options {
-    /// What `config` sets.
-    pub(super) fn of(config: &BucketConfig) -> Self {
-        let mut options = Vec::new();
-        let mut set = |name, value: Option<Value>| options.extend(value.map(|value| (name, value)));
-        set("max_age", config.ttl.map(|ttl| json!(nanos(ttl))));
-        set("duplicate_window", config.ttl.map(|ttl| json!(nanos(duplicate_window(ttl)))));
-        set("num_replicas", config.replicas.map(|n| json!(n)));
-        set("storage", config.storage.map(|storage| json!(storage.to_string())));
-        set("max_msgs_per_subject", config.history.map(|n| json!(n)));
-        set("max_msg_size", config.max_value_size.map(|n| limit(n as u64)));
-        set("max_bytes", config.max_bytes.map(limit));
-        set("description", config.description.as_ref().map(|text| json!(text)));
-        set("compression", config.compression.map(|on| json!(if on { "s2" } else { "none" })));
-        set("allow_msg_ttl", config.per_key_ttl.map(|on| json!(on)));
-        set("allow_atomic", config.transactions.map(|on| json!(on)));
-        Options(options)
-    }
-
-    /// The first option that a stream does not have as it is set here. Servers leave out what has
-    /// no effect, and leave out in silence what they do not know.
-    pub(super) fn first_missing(&self, info: &Info) -> Option<&'static str> {
-        let has = |name: &str, value: &Value| match info.config.get(name) {
-            Some(found) => found == value,
-            None => *value == json!("") || *value == json!("none") || *value == json!(false),
-        };
-        self.0.iter().find(|(name, value)| !has(name, value)).map(|(name, _)| *name)
-    }
-
-    pub(super) fn apply(&self, config: &mut Map<String, Value>) {
-        for (name, value) in &self.0 {
-            config.insert((*name).to_owned(), value.clone());
-        }
-        let ttl = config.get("allow_msg_ttl") == Some(&json!(true));
-        if ttl && config.get(MARKER_TTL).and_then(Value::as_i64).unwrap_or(0) == 0 {
-            config.insert(MARKER_TTL.to_owned(), json!(nanos(LIMIT_MARKER_TTL)));
-        }
+/// Gives a stream's config these options.
+pub(super) fn apply(options: &Options, stream: &mut Map<String, Value>) {
+    options.apply(stream);
+    let ttl = stream.get("allow_msg_ttl") == Some(&json!(true));
+    if ttl && stream.get(MARKER_TTL).and_then(Value::as_i64).unwrap_or(0) == 0 {
+        stream.insert(MARKER_TTL.to_owned(), json!(nanos(LIMIT_MARKER_TTL)));
     }
 }
 
@@ -102,13 +87,12 @@ pub(super) fn new_stream(
     if server.supports(Feature::Transactions) {
         set("allow_atomic", json!(true));
     }
-    Options::of(config).apply(&mut stream);
+    apply(&options(config), &mut stream);
     stream
 }
 
 /// A stream's config as that of the bucket `name`, all of it that a bucket has.
 pub(super) fn bucket_config(name: &str, info: &Info, default: KeyCodec) -> BucketConfig {
-    let size = |field| u64::try_from(info.number(field)).unwrap_or(0);
     BucketConfig {
         name: name.to_owned(),
         ttl: Some(info.duration("max_age").unwrap_or_default()),
@@ -120,8 +104,8 @@ pub(super) fn bucket_config(name: &str, info: &Info, default: KeyCodec) -> Bucke
         },
         // Streams of others may keep more than a bucket can.
         history: u8::try_from(info.number("max_msgs_per_subject")).ok(),
-        max_value_size: usize::try_from(size("max_msg_size")).ok(),
-        max_bytes: Some(size("max_bytes")),
+        max_value_size: usize::try_from(info.limit("max_msg_size")).ok(),
+        max_bytes: Some(info.limit("max_bytes")),
         description: Some(info.text("description").to_owned()),
         compression: Some(!matches!(info.text("compression"), "" | "none")),
         key_codec: Some(kept_codec(info).unwrap_or(default)),
@@ -170,11 +154,6 @@ pub(super) fn check_supported(
         })?;
     }
     Ok(())
-}
-
-fn nanos(duration: Duration) -> u64 {
-    // The server's own range is that of i64.
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).min(i64::MAX as u64)
 }
 
 fn duplicate_window(ttl: Duration) -> Duration {

@@ -9,10 +9,10 @@ use async_nats::{HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::api;
 use super::bucket::Bucket;
 use crate::connector::capabilities::ApiError;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream;
 use crate::kv::driver::{Consistency, Entry, Found, Value, What};
 use crate::serializer::CONTENT_TYPE;
 
@@ -202,7 +202,7 @@ pub(super) fn acknowledged(payload: &[u8], bucket: &Bucket) -> Result<Ack> {
         error: Option<ApiError>,
     }
     match serde_json::from_slice(payload) {
-        Ok(Answer { error: Some(refusal), .. }) => Err(api::write_error(&refusal, bucket)),
+        Ok(Answer { error: Some(refusal), .. }) => Err(write_error(&refusal, bucket)),
         Ok(Answer { stream: Some(stream), seq: Some(revision), count, .. })
             if stream == bucket.stream =>
         {
@@ -221,11 +221,31 @@ pub(super) fn acknowledged(payload: &[u8], bucket: &Bucket) -> Result<Ack> {
     }
 }
 
+/// The refusal of a write to `bucket`, naming the limit that it is about.
+fn write_error(failure: &ApiError, bucket: &Bucket) -> Error {
+    match failure.err_code {
+        jetstream::MESSAGE_TOO_LARGE => {
+            let limit =
+                bucket.max_value_size.map_or("its limit".to_owned(), |n| format!("{n} bytes"));
+            Error::new(
+                ErrorKind::TooLarge,
+                format!("the bucket takes values of at most {limit}, headers included"),
+            )
+        }
+        jetstream::STREAM_FULL => Error::new(ErrorKind::TooLarge, "the bucket is full (max_bytes)"),
+        code if jetstream::is_wrong_last_sequence(code) => {
+            Error::new(ErrorKind::Conflict, "the key has another revision")
+                .with("err_code", code.to_string())
+        }
+        _ => jetstream::error(failure),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jetstream::Clock;
     use crate::kv::KeyCodec;
-    use crate::kv::nats::clock::Clock;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();

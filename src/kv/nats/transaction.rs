@@ -15,10 +15,11 @@ use tokio::time::Instant;
 
 use super::bucket::Bucket;
 use super::write::{Draft, check_same, ends};
-use super::{NatsDriver, api, is_gone, message};
+use super::{NatsDriver, is_gone, message};
 use crate::connector::Feature;
 use crate::connector::status::Denied;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream;
 use crate::kv::driver::{Change, Condition, Write};
 use crate::kv::retry::Retry;
 
@@ -50,7 +51,7 @@ impl NatsDriver {
             let first = first.get_or_insert_with(|| bucket.clone());
             writes.iter().try_for_each(|write| check_same(first, &bucket, write))?;
             match self.transact_once(name, bucket.clone(), writes, deadline).await {
-                Err(error) if api::is_incomplete(&error) => {
+                Err(error) if jetstream::is_incomplete(&error) => {
                     self.check_permitted(&bucket, writes, deadline).await?;
                     self.recover(name, &bucket, error, &mut retry).await?;
                 }

@@ -10,7 +10,7 @@ use super::names::Names;
 use crate::connector::Link;
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kv::nats::api;
+use crate::jetstream;
 use crate::kv::nats::bucket::Bucket;
 
 /// How many keys are looked at together where the listing leaves doubts.
@@ -34,7 +34,7 @@ impl Comparison {
         names: &Names,
         deadline: Instant,
     ) -> Result<Self> {
-        let info = api::info(link, &bucket.stream, deadline).await?;
+        let info = jetstream::info(link, &bucket.stream, deadline).await?;
         let info = info.filter(|info| info.created() == bucket.created);
         let info = info.ok_or_else(|| Error::new(ErrorKind::NotFound, "the bucket is gone"))?;
         let Bucket { stream, .. } = bucket;
@@ -81,7 +81,8 @@ impl Comparison {
                 }
                 let subject = names.subject(&key)?;
                 let deadline = after(super::watch::TRY);
-                let found = api::last_message(link, &bucket.stream, &subject, deadline).await?;
+                let found =
+                    jetstream::last_message(link, &bucket.stream, &subject, deadline).await?;
                 Ok(found.is_none().then_some(key))
             }
         });

@@ -18,9 +18,10 @@ use crate::connector::Link;
 use crate::connector::status::Denied;
 use crate::deadline::{after, within};
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream;
 use crate::kv::driver::What;
 use crate::kv::nats::bucket::Bucket;
-use crate::kv::nats::{api, message};
+use crate::kv::nats::message;
 
 /// The most messages that wait in memory.
 const BATCH: usize = 16_384;
@@ -169,7 +170,8 @@ impl Consumer {
         if let Start::After(sequence) = start {
             config["opt_start_seq"] = json!(sequence + 1);
         }
-        let pending = api::create_consumer(link, stream, &name, subjects, config, deadline).await?;
+        let pending =
+            jetstream::create_consumer(link, stream, &name, subjects, config, deadline).await?;
         Ok(Consumer {
             link: link.clone(),
             stream: stream.to_owned(),

@@ -22,8 +22,8 @@ use super::{is_retryable, names};
 use crate::connector::{Link, State};
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream::{self, Info};
 use crate::kv::driver::{Filter, Signal, Update, What};
-use crate::kv::nats::api::{self, Info};
 use crate::kv::nats::bucket::Bucket;
 use crate::kv::nats::buckets::Buckets;
 use crate::kv::nats::message;
@@ -49,7 +49,7 @@ pub(in crate::kv::nats) async fn watch(
     let mut retry = Retry::until(deadline);
     let watch = loop {
         let known = buckets.open_or_make(name, || Ok(()), deadline).await?;
-        let Some(info) = api::info(link, &known.stream, deadline).await? else {
+        let Some(info) = jetstream::info(link, &known.stream, deadline).await? else {
             buckets.forget(name, &known);
             if retry.pause().await {
                 continue;
@@ -307,7 +307,8 @@ impl Watch {
 
     async fn leader_has_more(&self) -> Result<bool> {
         for subject in &self.names.subjects {
-            let asked = api::last_message(&self.link, &self.bucket.stream, subject, after(TRY));
+            let asked =
+                jetstream::last_message(&self.link, &self.bucket.stream, subject, after(TRY));
             match asked.await {
                 Ok(Some(last)) if last.sequence > self.told => return Ok(true),
                 Ok(_) => {}
@@ -367,7 +368,7 @@ impl Watch {
     async fn try_to_come_back(&mut self) -> Result<()> {
         let deadline = after(TRY);
         let gone = || Error::new(ErrorKind::NotFound, "the bucket is gone");
-        let Some(info) = api::info(&self.link, &self.bucket.stream, deadline).await? else {
+        let Some(info) = jetstream::info(&self.link, &self.bucket.stream, deadline).await? else {
             if !self.is_gone && self.is_sure() {
                 self.is_gone = true;
                 self.begin_anew();

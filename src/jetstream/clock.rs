@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 /// How far the server's clock is ahead of this process', as the answers to requests tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     ahead: Duration,
     behind: Duration,
 }
@@ -13,7 +13,7 @@ pub(super) struct Clock {
 impl Clock {
     /// What is known when the server said `at` between `sent` and `answered`, local times. Clocks
     /// that may agree are taken to: a slow answer is no reason to shift anything.
-    pub(super) fn read(sent: SystemTime, at: SystemTime, answered: SystemTime) -> Self {
+    pub(crate) fn read(sent: SystemTime, at: SystemTime, answered: SystemTime) -> Self {
         if (sent..=answered).contains(&at) {
             return Clock::default();
         }
@@ -25,12 +25,12 @@ impl Clock {
     }
 
     /// A moment of the server's clock as one of this process'.
-    pub(super) fn local(self, at: SystemTime) -> Option<SystemTime> {
+    pub(crate) fn local(self, at: SystemTime) -> Option<SystemTime> {
         at.checked_add(self.behind)?.checked_sub(self.ahead)
     }
 
     /// A moment of this process' clock as one of the server's.
-    pub(super) fn server(self, at: SystemTime) -> Option<SystemTime> {
+    pub(crate) fn server(self, at: SystemTime) -> Option<SystemTime> {
         at.checked_add(self.ahead)?.checked_sub(self.behind)
     }
 }
