@@ -13,6 +13,7 @@ const STORAGE_LIMIT: u64 = 10047;
 pub(super) const STORE_NOT_MADE: u64 = 10049;
 const INVALID_CONFIG: u64 = 10052;
 pub(crate) const MESSAGE_TOO_LARGE: u64 = 10054;
+pub(super) const DELETE_FAILED: u64 = 10057;
 const NAME_IN_USE: u64 = 10058;
 const STREAM_NOT_FOUND: u64 = 10059;
 pub(crate) const SUBJECTS_OVERLAP: u64 = 10065;

@@ -9,13 +9,14 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::refusal::{
-    NO_MESSAGE_FOUND, SEQUENCE_NOT_FOUND, STORE_NOT_MADE, has_code, is_between_leaders,
+    DELETE_FAILED, NO_MESSAGE_FOUND, SEQUENCE_NOT_FOUND, STORE_NOT_MADE, has_code,
+    is_between_leaders,
 };
 use super::{Clock, ask, body, call};
 use crate::connector::Link;
 use crate::connector::link::PATIENCE;
 use crate::deadline::after;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kv::retry::Retry;
 
 /// How long a server may take to remove the files of a deleted stream, before a new one of its name
@@ -269,11 +270,13 @@ pub(crate) async fn delete_message(
     let request = body(&json!({ "seq": sequence, "no_erase": true }));
     match call(link, &format!("STREAM.MSG.DELETE.{stream}"), request, deadline).await {
         Ok(Deleted { success }) => Ok(success),
-        Err(error)
-            if has_code(&error, SEQUENCE_NOT_FOUND) || has_code(&error, NO_MESSAGE_FOUND) =>
-        {
-            Ok(false)
-        }
+        Err(error) if has_code(&error, SEQUENCE_NOT_FOUND) || is_not_stored(&error) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a delete failed because there is no such message, which has no number of its own.
+fn is_not_stored(error: &Error) -> bool {
+    has_code(error, DELETE_FAILED)
+        && matches!(error.message(), "stream store EOF" | "no message found" | "deleted message")
 }
