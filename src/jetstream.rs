@@ -15,12 +15,14 @@ use crate::error::{Error, ErrorKind, Result};
 mod clock;
 mod consumer;
 mod options;
+mod position;
 mod refusal;
 mod stream;
 
 pub(crate) use clock::Clock;
 pub(crate) use consumer::create_consumer;
 pub(crate) use options::{Options, nanos};
+pub(crate) use position::Position;
 pub(crate) use refusal::{
     MESSAGE_TOO_LARGE, STREAM_FULL, SUBJECTS_OVERLAP, error, has_code, is_incomplete,
     is_switched_off, is_temporary, is_wrong_last_sequence,

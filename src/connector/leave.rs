@@ -50,16 +50,23 @@ impl Default for Sources {
 #[derive(Debug)]
 pub(crate) struct Control {
     id: u64,
-    /// What the server says when it refuses this subscription.
-    refusal: Denied,
+    /// What the server says when it refuses this subscription, or what makes it bring messages.
+    refusals: Vec<Denied>,
     pub(crate) moving: AtomicBool,
     pub(crate) refused: AtomicBool,
     pub(crate) waker: AtomicWaker,
 }
 
 impl Control {
-    pub(crate) fn refusal(&self) -> &Denied {
-        &self.refusal
+    pub(crate) fn is_mine(&self, denied: &Denied) -> bool {
+        self.refusals.contains(denied)
+    }
+
+    /// What the server refused, taken off the record where nobody has told it yet.
+    pub(crate) fn take_refusal(&self, status: &Status) -> Error {
+        let taken = status.take_denied(|denied| self.is_mine(denied));
+        let refused = taken.as_ref().or(self.refusals.first());
+        refused.map_or_else(|| Error::new(ErrorKind::Unauthorized, "refused"), Denied::error)
     }
 
     fn set(&self, flag: &AtomicBool) {
@@ -69,11 +76,12 @@ impl Control {
 }
 
 impl Sources {
-    pub(crate) fn add(&self, refusal: Denied) -> Arc<Control> {
+    /// A subscription that one of these refusals ends.
+    pub(crate) fn add(&self, refusals: Vec<Denied>) -> Arc<Control> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let control = Arc::new(Control {
             id,
-            refusal,
+            refusals,
             moving: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -91,10 +99,17 @@ impl Sources {
         self.moves.subscribe()
     }
 
+    /// Makes every subscription look at the connection.
+    pub(super) fn wake(&self) {
+        for control in self.lock().values() {
+            control.waker.wake();
+        }
+    }
+
     /// Ends the subscriptions that the server has refused.
     pub(super) fn end_refused(&self, status: &Status) {
         for control in self.lock().values() {
-            if status.has_denied(|denied| *denied == control.refusal) {
+            if status.has_denied(|denied| control.is_mine(denied)) {
                 control.set(&control.refused);
             }
         }

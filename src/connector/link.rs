@@ -72,6 +72,7 @@ impl Link {
                     tokio::spawn(async move { link.leave_server().await });
                 }
                 Event::ServerError(_) => link.sources.end_refused(&link.shared.status),
+                Event::Connected | Event::Disconnected => link.sources.wake(),
                 _ => {}
             }
         });
@@ -167,6 +168,12 @@ impl Link {
         if wire != Wire::Pending && self.settings().when_disconnected() == WhenDisconnected::Fail {
             return Err(self.unavailable());
         }
+        self.connected(deadline).await
+    }
+
+    /// Waits for the connection, whatever the settings say.
+    #[cold]
+    pub(crate) async fn connected(&self, deadline: impl Into<Deadline>) -> Result<()> {
         let mut changes = self.shared.status.changes();
         let connected = async {
             loop {

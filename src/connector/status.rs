@@ -41,6 +41,11 @@ impl Denied {
         Denied { publish: false, subject: subject.to_owned(), queue: queue.map(str::to_owned) }
     }
 
+    /// What the server says when it refuses to take messages for this subject.
+    pub(crate) fn publishing(subject: &str) -> Denied {
+        Denied { publish: true, subject: subject.to_owned(), queue: None }
+    }
+
     /// Reads the server's `Permissions Violation for Subscription to "x" using queue "y"`.
     pub(crate) fn parse(text: &str) -> Option<Denied> {
         let lower = text.to_ascii_lowercase();

@@ -21,13 +21,15 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Ack;
-use super::driver::{Capabilities, Driver, InboundMessage, OutboundMessage, Source, Streams};
+use super::driver::{
+    Capabilities, Driver, InboundMessage, OutboundMessage, Settlement, Source, Streams,
+};
 use crate::connector::State;
 use crate::connector::capabilities::ApiError;
 use crate::connector::leave::Control;
 use crate::connector::link::{Link, closed, too_large};
 use crate::connector::status::Denied;
-use crate::deadline::{after, within};
+use crate::deadline::{Deadline, after, within};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Pub/sub on a NATS server.
@@ -43,6 +45,16 @@ impl NatsDriver {
 
     pub(crate) fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// Says what becomes of a delivery, without a boxed future.
+    pub(crate) async fn settle_now(
+        &self,
+        receipt: &Subject,
+        settlement: Settlement,
+        deadline: impl Into<Deadline>,
+    ) -> Result<()> {
+        consumer::settle(&self.link, receipt, settlement, deadline).await
     }
 
     /// Requests without a boxed future.
@@ -126,7 +138,7 @@ impl Driver for NatsDriver {
             // Known before it is asked about, so that a refusal that comes late ends it.
             let source = NatsSource {
                 link: self.link.clone(),
-                control: self.link.sources().add(refusal.clone()),
+                control: self.link.sources().add(vec![refusal.clone()]),
                 subject,
                 queue,
                 phase: Phase::Live(subscriber),
@@ -289,9 +301,8 @@ impl NatsSource {
     }
 
     fn refuse(&mut self) {
-        let refusal = self.control.refusal();
-        self.link.status().take_denied(|denied| denied == refusal);
-        tracing::error!(error = %refusal.error(), "a subscription has ended");
+        let error = self.control.take_refusal(self.link.status());
+        tracing::error!(%error, "a subscription has ended");
         self.phase = Phase::Ended;
     }
 }

@@ -136,6 +136,6 @@ impl Streams for NatsDriver {
         settlement: Settlement,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<()>> {
-        consumer::settle(&self.link, receipt, settlement, deadline).boxed()
+        self.settle_now(receipt, settlement, deadline).boxed()
     }
 }

@@ -2,7 +2,7 @@
 //! doubt it is given up; its owner makes another one behind the last message.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use async_nats::message::OutboundMessage;
 use async_nats::{HeaderMap, Message, Subject, Subscriber};
@@ -19,6 +19,7 @@ use crate::connector::status::Denied;
 use crate::deadline::{after, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jetstream;
+use crate::jetstream::Position;
 use crate::kv::driver::What;
 use crate::kv::nats::bucket::Bucket;
 use crate::kv::nats::message;
@@ -345,7 +346,7 @@ impl Consumer {
             headers: message.headers,
             payload: message.payload,
             sequence: position.stream,
-            stored: UNIX_EPOCH.checked_add(Duration::from_nanos(position.nanos)),
+            stored: Some(position.stored()),
         }))
     }
 
@@ -397,54 +398,10 @@ impl Drop for Consumer {
     }
 }
 
-/// Where a message stands, as the subject for its acknowledgement tells.
-#[derive(Debug, PartialEq)]
-struct Position {
-    stream: u64,
-    consumer: u64,
-    nanos: u64,
-    pending: u64,
-}
-
-impl Position {
-    /// Reads `$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.
-    /// <pending>`, or the form with `<domain>.<account>` in front of the stream, which may have more
-    /// at its end.
-    fn read(reply: &str) -> Option<Self> {
-        let rest = reply.strip_prefix("$JS.ACK.")?;
-        let tokens = rest.bytes().filter(|b| *b == b'.').count() + 1;
-        let before = if tokens >= 9 { 5 } else { 3 };
-        let mut numbers = rest.split('.').skip(before).map(str::parse);
-        let mut number = || numbers.next()?.ok();
-        Some(Position {
-            stream: number()?,
-            consumer: number()?,
-            nanos: number()?,
-            pending: number()?,
-        })
-    }
-}
-
 fn lost(cause: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, cause)
 }
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn positions_are_read_in_both_forms() {
-        let position = Some(Position { stream: 20, consumer: 3, nanos: 1_700_000_000, pending: 7 });
-        assert_eq!(Position::read("$JS.ACK.KV_b.feed.1.20.3.1700000000.7"), position);
-        assert_eq!(Position::read("$JS.ACK.hub.ACC.KV_b.feed.1.20.3.1700000000.7"), position);
-        assert_eq!(Position::read("$JS.ACK._.ACC.KV_b.feed.1.20.3.1700000000.7.x1y2"), position);
-        for nonsense in ["", "_INBOX.x", "$JS.ACK.KV_b.feed.1.20.3", "$JS.ACK.a.b.1.x.3.4.5"] {
-            assert_eq!(Position::read(nonsense), None, "{nonsense}");
-        }
-    }
 }
