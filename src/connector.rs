@@ -10,6 +10,7 @@ use crate::counters::{self, Counters, CountersConfig};
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::{self, Kv};
+use crate::metrics;
 use crate::pubsub::{PubSub, memory, nats};
 use crate::settings::Settings;
 
@@ -79,7 +80,8 @@ impl Connector {
         let driver = nats::NatsDriver::new(link.clone());
         let kv = Kv::configured(kv::nats::NatsDriver::new(link.clone()), settings);
         let counters = counters::Stores::nats(link.clone());
-        Ok(Connector::build(settings.clone(), BackEnd::Nats(link), driver, kv, counters))
+        let metrics = link.status().metrics().clone();
+        Ok(Connector::build(settings.clone(), BackEnd::Nats(link), driver, kv, counters, metrics))
     }
 
     /// Connects as file, environment and arguments say: [`Settings::load`].
@@ -102,13 +104,16 @@ impl Connector {
     }
 
     fn in_process(settings: Settings) -> Connector {
-        let driver = memory::MemoryDriver::new(settings.subscription_capacity());
+        let metrics = metrics::Connection::new("memory", settings.domain_name());
+        let capacity = settings.subscription_capacity();
+        let driver = memory::MemoryDriver::counted(capacity, metrics.clone());
         let buckets = kv::MemoryDriver::with_key_codec(settings.key_codec());
         let kv = Kv::configured(buckets.clone(), &settings);
         let counts = counters::Counts::default();
         let counters = counters::Stores::Memory(counts.clone());
         let back_end = BackEnd::Memory(driver.clone(), buckets, counts);
-        Connector::build(settings, back_end, driver, kv, counters)
+        metrics.state(State::Connected);
+        Connector::build(settings, back_end, driver, kv, counters, metrics)
     }
 
     fn build(
@@ -117,8 +122,9 @@ impl Connector {
         driver: impl crate::pubsub::Driver,
         kv: Kv,
         counters: counters::Stores,
+        metrics: metrics::Connection,
     ) -> Connector {
-        let life = Life::begin(back_end, settings.drain_timeout(), kv.locks());
+        let life = Life::begin(back_end, settings.drain_timeout(), kv.locks(), metrics);
         let pubsub = PubSub::configured(driver, life.clone(), &settings);
         Connector(Arc::new(Inner { settings, life, pubsub, kv, counters }))
     }

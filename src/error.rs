@@ -48,7 +48,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// The kind in words, as it opens messages without one of their own.
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             ErrorKind::NotFound => "not found",
             ErrorKind::AlreadyExists => "already exists",

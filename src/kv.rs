@@ -114,7 +114,12 @@ impl Kv {
     /// A handle on the bucket `default` of `driver`: no prefix, JSON, calls of at most 10 s.
     #[must_use]
     pub fn new(driver: impl Driver) -> Self {
-        Kv { store: Some(Store::new(driver)), scope: Arc::default() }
+        Kv::of(driver, "")
+    }
+
+    /// The same for the driver of a connector.
+    fn of(driver: impl Driver, connector: &str) -> Self {
+        Kv { store: Some(Store::new(driver, connector)), scope: Arc::default() }
     }
 
     /// A store of its own in this process, for tests and first steps.
@@ -125,7 +130,7 @@ impl Kv {
 
     /// A handle on `driver` as the settings say.
     pub(crate) fn configured(driver: impl Driver, settings: &Settings) -> Self {
-        Kv::new(driver)
+        Kv::of(driver, settings.domain_name())
             .bucket(settings.default_bucket())
             .with_bucket_prefix(settings.bucket_prefix())
             .with_prefix(settings.key_prefix())

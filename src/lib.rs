@@ -152,6 +152,7 @@
 //! # Features
 //!
 //! - `yaml`, `toml` (default): settings files in these formats.
+//! - `metrics`: counters, gauges and histograms of all of it, through the `metrics` facade.
 //! - `conformance`: the suites for authors of drivers, outside semver.
 
 mod backoff;
@@ -166,6 +167,11 @@ pub mod doctor;
 mod error;
 mod jetstream;
 pub mod kv;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics/off.rs"]
+mod metrics;
 pub mod pubsub;
 mod registry;
 pub mod serializer;

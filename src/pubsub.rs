@@ -42,6 +42,7 @@ use crate::call::Call;
 use crate::connector::Life;
 use crate::connector::life::BackEnd;
 use crate::error::Result;
+use crate::metrics;
 use crate::registry::{Local, Registry};
 use crate::serializer::Serializer;
 use crate::settings::Settings;
@@ -109,6 +110,7 @@ struct Core {
     nats: Option<nats::NatsDriver>,
     timeout: Duration,
     life: Arc<Life>,
+    metrics: metrics::PubSub,
 }
 
 impl Core {
@@ -129,8 +131,10 @@ impl PubSub {
     pub fn new(driver: impl Driver) -> Self {
         let driver = Arc::new(driver);
         let back_end = BackEnd::Driver(driver.clone());
-        let life = Life::begin(back_end, DEFAULT_DRAIN_TIMEOUT, Arc::default());
-        PubSub::build(driver, None, life, DEFAULT_TIMEOUT, "", Serializer::json())
+        let connection = metrics::Connection::new(driver.name(), "");
+        let life = Life::begin(back_end, DEFAULT_DRAIN_TIMEOUT, Arc::default(), connection);
+        let metrics = metrics::PubSub::new(driver.name(), "");
+        PubSub::build(driver, None, life, metrics, DEFAULT_TIMEOUT, "", Serializer::json())
     }
 
     /// The connector's handle, as its settings say.
@@ -138,19 +142,21 @@ impl PubSub {
         let nats = (&driver as &dyn Any).downcast_ref::<nats::NatsDriver>().cloned();
         let serializer = Serializer::by_name(settings.serializer()).unwrap_or_default();
         let (timeout, prefix) = (settings.request_timeout(), settings.topic_prefix());
-        PubSub::build(Arc::new(driver), nats, life, timeout, prefix, serializer)
+        let metrics = metrics::PubSub::new(driver.name(), settings.domain_name());
+        PubSub::build(Arc::new(driver), nats, life, metrics, timeout, prefix, serializer)
     }
 
     fn build(
         driver: Arc<dyn Driver>,
         nats: Option<nats::NatsDriver>,
         life: Arc<Life>,
+        metrics: metrics::PubSub,
         timeout: Duration,
         prefix: &str,
         serializer: Serializer,
     ) -> Self {
         PubSub(Arc::new(Inner {
-            target: Target::Driver(Core { driver, nats, timeout, life }),
+            target: Target::Driver(Core { driver, nats, timeout, life, metrics }),
             prefix: Some(prefix.into()),
             serializer: Some(serializer),
         }))

@@ -128,7 +128,6 @@ struct Limits {
 
 /// Turns the client's events into log lines, counters and the record of refused subjects.
 fn note(shared: &Shared, limits: &Limits, event: &Event) {
-    use std::sync::atomic::Ordering::Relaxed;
     let status = &shared.status;
     match event {
         Event::Connected => {
@@ -150,7 +149,7 @@ fn note(shared: &Shared, limits: &Limits, event: &Event) {
             });
         }
         Event::SlowConsumer(_) => {
-            status.dropped.fetch_add(1, Relaxed);
+            status.drop_message();
             if let Some(held_back) = limits.slow.pass() {
                 tracing::warn!(
                     held_back,

@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::Link;
+use super::{Link, State};
 use crate::counters;
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind};
 use crate::kv;
+use crate::metrics;
 use crate::pubsub::{Driver, Tasks, memory};
 
 static LIVE: Mutex<Vec<Weak<Life>>> = Mutex::new(Vec::new());
@@ -26,6 +27,7 @@ pub(crate) struct Life {
     /// Those of the connector's key-value store.
     locks: Arc<kv::Locks>,
     drain_timeout: Duration,
+    metrics: metrics::Connection,
     drained: OnceCell<DrainReport>,
 }
 
@@ -65,9 +67,10 @@ impl Life {
         back_end: BackEnd,
         drain_timeout: Duration,
         locks: Arc<kv::Locks>,
+        metrics: metrics::Connection,
     ) -> Arc<Life> {
         let (tasks, drained) = (Tasks::default(), OnceCell::new());
-        let life = Arc::new(Life { back_end, tasks, locks, drain_timeout, drained });
+        let life = Arc::new(Life { back_end, tasks, locks, drain_timeout, metrics, drained });
         let mut live = lock();
         live.retain(|known| known.strong_count() > 0);
         live.push(Arc::downgrade(&life));
@@ -114,6 +117,7 @@ impl Life {
             }
             BackEnd::Memory(pubsub, kv, counts) => {
                 pubsub.close();
+                self.metrics.state(State::Closed);
                 kv.close();
                 counts.close();
                 Ok(())
@@ -123,12 +127,14 @@ impl Life {
         if let Err(error) = &sent {
             tracing::warn!(%error, "nothing proves that the server has all messages");
         }
-        DrainReport {
+        let report = DrainReport {
             handlers_finished: handlers.finished,
             handlers_abandoned: handlers.abandoned,
             proved: sent.is_ok() && handlers.doubtful == 0,
             elapsed: begun.elapsed(),
-        }
+        };
+        self.metrics.drained(&report);
+        report
     }
 }
 

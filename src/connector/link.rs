@@ -24,6 +24,7 @@ use super::status::{Denied, State, Status};
 use super::tls;
 use crate::deadline::{Deadline, after, within};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 use crate::settings::{Settings, WhenDisconnected};
 
 /// How long a question that may be asked again waits for its answer.
@@ -54,7 +55,8 @@ impl Link {
         for warning in settings.warnings() {
             tracing::warn!("{warning}");
         }
-        let status = Arc::new(Status::new());
+        let metrics = metrics::Connection::new("nats", settings.domain_name());
+        let status = Arc::new(Status::new(metrics));
         let shared = Shared {
             settings: settings.clone(),
             reconnect: Arc::new(Reconnect::new(settings, status.clone())),
@@ -72,7 +74,10 @@ impl Link {
                     tokio::spawn(async move { link.leave_server().await });
                 }
                 Event::ServerError(_) => link.sources.end_refused(&link.shared.status),
-                Event::Connected | Event::Disconnected => link.sources.wake(),
+                Event::Connected | Event::Disconnected => {
+                    link.count_reconnects();
+                    link.sources.wake();
+                }
                 _ => {}
             }
         });
@@ -476,6 +481,11 @@ impl Link {
             Some(_) => self.capabilities(deadline).await.ok().map(|can| can.jetstream()),
             None => None,
         };
+        let reconnects = self.count_reconnects();
+        self.status().metrics().tell_state();
+        if let Some(round_trip) = round_trip {
+            self.status().metrics().round_trip(round_trip);
+        }
         let state = self.state();
         let server = match state {
             State::Connected | State::Draining => self.shared.reconnect.current(),
@@ -485,7 +495,7 @@ impl Link {
             state,
             server,
             round_trip,
-            reconnects: self.connects().saturating_sub(1),
+            reconnects,
             last_error: self.shared.status.last_error(),
             dropped_messages: self.shared.status.dropped.load(Ordering::Relaxed),
             jetstream,
@@ -495,6 +505,13 @@ impl Link {
     /// How many times this link connected.
     pub(crate) fn connects(&self) -> u64 {
         self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// Connects after the first.
+    fn count_reconnects(&self) -> u64 {
+        let reconnects = self.connects().saturating_sub(1);
+        self.status().metrics().reconnects(reconnects);
+        reconnects
     }
 
     pub(crate) fn requests(&self) -> &Requests {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind};
+use crate::metrics;
 
 /// How a connector stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,14 +85,17 @@ pub(crate) struct Status {
     pub(crate) dropped: AtomicU64,
     last_error: Mutex<Option<String>>,
     denied: Mutex<VecDeque<Denied>>,
+    metrics: metrics::Connection,
 }
 
 /// How many refused subjects are remembered until somebody asks.
 const DENIED_KEPT: usize = 64;
 
 impl Status {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(metrics: metrics::Connection) -> Self {
+        metrics.state(State::Connecting);
         Status {
+            metrics,
             closed: AtomicBool::new(false),
             open: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -112,10 +116,13 @@ impl Status {
     }
 
     pub(crate) fn set_open(&self, connected: bool) {
-        self.open.store(connected, Ordering::Release);
+        let before = self.open.swap(connected, Ordering::AcqRel);
         // Looked at last, so that a close at the same time wins.
         if self.is_closed() {
             self.open.store(false, Ordering::Release);
+        } else if before != connected && !self.is_draining() {
+            let state = if connected { State::Connected } else { State::Disconnected };
+            self.metrics.state(state);
         }
     }
 
@@ -123,6 +130,7 @@ impl Status {
     pub(crate) fn close(&self) -> bool {
         let first = !self.closed.swap(true, Ordering::AcqRel);
         self.open.store(false, Ordering::Release);
+        self.metrics.state(State::Closed);
         self.touch();
         first
     }
@@ -134,6 +142,9 @@ impl Status {
     /// Starts the drain; true for the first caller.
     pub(crate) fn drain(&self) -> bool {
         let first = !self.draining.swap(true, Ordering::AcqRel);
+        if !self.is_closed() {
+            self.metrics.state(State::Draining);
+        }
         self.touch();
         first
     }
@@ -145,6 +156,16 @@ impl Status {
 
     pub(crate) fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn metrics(&self) -> &metrics::Connection {
+        &self.metrics
+    }
+
+    /// A message was dropped because its subscription was too slow.
+    pub(crate) fn drop_message(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.metrics.dropped();
     }
 
     /// Tells waiters that something changed.

@@ -183,7 +183,7 @@ impl Near {
         let cache = Arc::new(Cache {
             bucket: bucket.clone(),
             driver,
-            map: Map::new(&config),
+            map: Map::new(&config, store.metrics.near(bucket)),
             config,
             current: AtomicBool::new(false),
             hits: AtomicU64::new(0),
@@ -220,6 +220,7 @@ impl Cache {
         let found = if current { self.map.get(&self.name(key)?) } else { None };
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
+        self.map.metrics().looked_up(found.is_some(), current);
         found
     }
 
@@ -275,6 +276,7 @@ impl Cache {
         match signal {
             Signal::Update(Update { key, revision, what }) => {
                 self.updates.fetch_add(1, Ordering::Relaxed);
+                self.map.metrics().updated();
                 let found = match what {
                     What::Put(entry) => Found::Value(entry),
                     What::Deleted | What::Purged | What::Expired => Found::Nothing { revision },

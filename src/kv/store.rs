@@ -12,6 +12,7 @@ use super::flights::Flights;
 use super::lock::Locks;
 use super::near::{Near, Nears};
 use crate::error::Result;
+use crate::metrics::{self, KvOperation};
 
 /// How many keys that a near cache does not hold are read at a time.
 const LOADS: usize = 256;
@@ -25,11 +26,14 @@ pub(crate) struct Store {
     /// The loads under way.
     pub(super) flights: Flights,
     pub(super) locks: Arc<Locks>,
+    pub(super) metrics: metrics::Kv,
 }
 
 impl Store {
-    pub(super) fn new(driver: impl Driver) -> Arc<Self> {
+    /// A store on `driver`, counted under the name of its connector.
+    pub(super) fn new(driver: impl Driver, connector: &str) -> Arc<Self> {
         Arc::new(Store {
+            metrics: metrics::Kv::new(driver.name(), connector),
             driver: Arc::new(driver),
             nears: Nears::default(),
             combiner: Combiner::default(),
@@ -51,16 +55,32 @@ impl Store {
             return match near {
                 Some(near) => match near.lookup(key) {
                     Some(found) => Ok(found),
-                    None => near.load(key, deadline).await,
+                    None => self.ask(Some(near), bucket, key, consistency, deadline).await,
                 },
-                None => self.driver.get(bucket, key, consistency, deadline).await,
+                None => self.ask(None, bucket, key, consistency, deadline).await,
             };
         }
         // What this process has seen, its near cache must know.
-        match self.nears.of(bucket) {
+        let near = self.nears.of(bucket);
+        self.ask(near.as_deref(), bucket, key, consistency, deadline).await
+    }
+
+    /// Reads a key from the store; a near cache takes in the answer.
+    async fn ask(
+        &self,
+        near: Option<&Near>,
+        bucket: &str,
+        key: Key<'_>,
+        consistency: Consistency,
+        deadline: Instant,
+    ) -> Result<Found> {
+        let asked = self.metrics.begin(bucket, KvOperation::Get);
+        let found = match near {
             Some(near) => near.load(key, deadline).await,
             None => self.driver.get(bucket, key, consistency, deadline).await,
-        }
+        };
+        asked.read(&found);
+        found
     }
 
     /// Reads several keys, each as [`read`](Self::read) would.
@@ -74,13 +94,19 @@ impl Store {
     ) -> Vec<Result<Found>> {
         let near = match (near, consistency) {
             (Some(near), Consistency::Any) => near,
-            _ => return self.driver.get_many(bucket, keys, consistency, deadline).await,
+            _ => {
+                let asked = self.metrics.begin(bucket, KvOperation::GetMany);
+                let found = self.driver.get_many(bucket, keys, consistency, deadline).await;
+                asked.read_many(&found);
+                return found;
+            }
         };
         let mut results: Vec<_> = keys.iter().map(|key| near.lookup(*key).map(Ok)).collect();
         let missing: Vec<usize> =
             (0..keys.len()).filter(|index| results[*index].is_none()).collect();
-        let loads = stream::iter(missing)
-            .map(|index| async move { (index, near.load(keys[index], deadline).await) });
+        let loads = stream::iter(missing).map(|index| async move {
+            (index, self.ask(Some(near), bucket, keys[index], consistency, deadline).await)
+        });
         let loaded: Vec<_> = loads.buffer_unordered(LOADS).collect().await;
         for (index, found) in loaded {
             results[index] = Some(found);
@@ -95,11 +121,11 @@ impl Store {
         deadline: Instant,
     ) -> Result<u64> {
         self.flights.begin_write(bucket, &write);
-        let Some(near) = self.nears.of(bucket) else {
-            return self.driver.write(bucket, write, deadline).await;
-        };
-        let writing = near.begin_write(write.key, &write.change);
+        let near = self.nears.of(bucket);
+        let writing = near.as_ref().and_then(|near| near.begin_write(write.key, &write.change));
+        let asked = self.metrics.begin(bucket, KvOperation::of(&write.change));
         let written = self.driver.write(bucket, write, deadline).await;
+        asked.done(&written);
         if let Some(writing) = writing {
             writing.finish(&written);
         }
@@ -120,7 +146,10 @@ impl Store {
             .iter()
             .flat_map(|near| writes.iter().map(|write| near.begin_write(write.key, &write.change)))
             .collect();
+        let size = writes.len();
+        let asked = self.metrics.begin(bucket, KvOperation::Transaction);
         let written = self.driver.transaction(bucket, writes, deadline).await;
+        asked.written(size, &written);
         for (index, writing) in begun.into_iter().enumerate() {
             let Some(writing) = writing else { continue };
             match &written {

@@ -18,9 +18,10 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::driver::{InboundMessage, Source};
-use super::{Handler, HandlerResult, Message, Outcome, PubSub};
+use super::{Handler, HandlerResult, Message, Outcome, PubSub, SubscriptionStats};
 use crate::connector::status::RateLimit;
 use crate::deadline::{after, within};
+use crate::metrics::{self, End};
 
 /// The subscriptions of a driver that are alive.
 #[derive(Debug, Default)]
@@ -41,9 +42,9 @@ pub(crate) struct Drained {
 }
 
 impl Tasks {
-    pub(super) fn add(&self, topic: &str) -> Arc<Task> {
+    pub(super) fn add(&self, topic: &str, metrics: metrics::Subscription) -> Arc<Task> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let task = Arc::new(Task::new(id, topic));
+        let task = Arc::new(Task::new(id, topic, metrics));
         lock(&self.list).insert(id, task.clone());
         task
     }
@@ -90,10 +91,11 @@ pub(super) struct Task {
     stop: AtomicU8,
     stop_by: Mutex<Option<Instant>>,
     waker: AtomicWaker,
-    pub(super) received: AtomicU64,
-    pub(super) handled: AtomicU64,
-    pub(super) failed: AtomicU64,
-    pub(super) panicked: AtomicU64,
+    received: AtomicU64,
+    handled: AtomicU64,
+    failed: AtomicU64,
+    panicked: AtomicU64,
+    metrics: metrics::Subscription,
     doubtful: AtomicBool,
     aborts: Mutex<Vec<AbortHandle>>,
     ended: watch::Sender<bool>,
@@ -101,7 +103,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    fn new(id: u64, topic: &str) -> Self {
+    fn new(id: u64, topic: &str, metrics: metrics::Subscription) -> Self {
         Task {
             id,
             topic: topic.to_owned(),
@@ -112,6 +114,7 @@ impl Task {
             handled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
+            metrics,
             doubtful: AtomicBool::new(false),
             aborts: Mutex::default(),
             ended: watch::channel(false).0,
@@ -161,6 +164,32 @@ impl Task {
         let mut ended = self.ended.subscribe();
         // The sender lives as long as self.
         let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// A message was taken from the subscription.
+    pub(super) fn receive(&self) {
+        self.received.fetch_add(1, Ordering::Relaxed);
+        self.metrics.received();
+    }
+
+    /// A message has ended this way.
+    pub(super) fn count(&self, end: End) {
+        let counter = match end {
+            End::Handled => &self.handled,
+            End::Failed => &self.failed,
+            End::Panicked => &self.panicked,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.metrics.count(end);
+    }
+
+    pub(super) fn stats(&self) -> SubscriptionStats {
+        SubscriptionStats {
+            received: self.received.load(Ordering::Relaxed),
+            handled: self.handled.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            panicked: self.panicked.load(Ordering::Relaxed),
+        }
     }
 
     fn finished(&self) -> u64 {
@@ -248,6 +277,7 @@ impl Drop for Running {
 /// Runs the handler for one message; its errors and panics end here. Its future is polled where it
 /// was made: a wrapper that takes it would copy it for every message.
 async fn one<H: Handler>(handler: &H, message: Message, task: &Task) {
+    let at_work = task.metrics.begin();
     let mut call = pin!(async { handler.call(message).await.into_outcome() });
     let ended = poll_fn(|cx| {
         let poll = AssertUnwindSafe(|| call.as_mut().poll(cx));
@@ -257,8 +287,9 @@ async fn one<H: Handler>(handler: &H, message: Message, task: &Task) {
         }
     })
     .await;
-    let counter = match ended {
-        Ok(Ok(Outcome::Ack)) => &task.handled,
+    at_work.end();
+    let end = match ended {
+        Ok(Ok(Outcome::Ack)) => End::Handled,
         Ok(Ok(outcome)) => {
             if let Some(held_back) = task.log.pass() {
                 tracing::warn!(
@@ -268,22 +299,22 @@ async fn one<H: Handler>(handler: &H, message: Message, task: &Task) {
                     "a handler wants what only a durable subscription can do"
                 );
             }
-            &task.failed
+            End::Failed
         }
         Ok(Err(error)) => {
             if let Some(held_back) = task.log.pass() {
                 tracing::warn!(topic = task.topic, %error, held_back, "a handler failed");
             }
-            &task.failed
+            End::Failed
         }
         Err(_) => {
             if let Some(held_back) = task.log.pass() {
                 tracing::error!(topic = task.topic, held_back, "a handler panicked");
             }
-            &task.panicked
+            End::Panicked
         }
     };
-    counter.fetch_add(1, Ordering::Relaxed);
+    task.count(end);
 }
 
 enum Next {
@@ -315,7 +346,7 @@ where
             Next::Stop(Stop::Close) => return source.close().await,
             Next::Stop(Stop::Drain) => break leave(&mut source, task).await,
         };
-        task.received.fetch_add(1, Ordering::Relaxed);
+        task.receive();
         let mut busy = pin!(work(message));
         let stop = poll_fn(|cx| match busy.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(None),
@@ -346,7 +377,7 @@ async fn leave(source: &mut Box<dyn Source>, task: &Task) -> Vec<InboundMessage>
     }
     let mut rest = Vec::new();
     while let Some(message) = poll_fn(|cx| source.poll_next(cx)).await {
-        task.received.fetch_add(1, Ordering::Relaxed);
+        task.receive();
         rest.push(message);
     }
     rest

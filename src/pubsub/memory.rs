@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use super::driver::{Capabilities, Driver, InboundMessage, OutboundMessage, Source, Streams};
 use super::{Ack, headers, subject};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 
 /// The largest payload with its headers, in bytes: the default of a nats-server.
 pub(crate) const MAX_PAYLOAD: usize = 1024 * 1024;
@@ -41,6 +42,7 @@ struct Broker {
     capacity: usize,
     routes: Mutex<Routes>,
     dropped: AtomicU64,
+    metrics: metrics::Connection,
     last_id: AtomicU64,
 }
 
@@ -66,11 +68,17 @@ impl MemoryDriver {
     /// one).
     #[must_use]
     pub fn new(capacity: usize) -> Self {
+        MemoryDriver::counted(capacity, metrics::Connection::new("memory", ""))
+    }
+
+    /// The same, whose dropped messages are counted with a connector's.
+    pub(crate) fn counted(capacity: usize, metrics: metrics::Connection) -> Self {
         MemoryDriver {
             broker: Arc::new(Broker {
                 capacity: capacity.clamp(1, Semaphore::MAX_PERMITS),
                 routes: Mutex::default(),
                 dropped: AtomicU64::new(0),
+                metrics,
                 last_id: AtomicU64::new(0),
             }),
         }
@@ -245,6 +253,7 @@ impl Broker {
     fn deliver(&self, route: &Route, message: &InboundMessage) {
         if let Err(mpsc::error::TrySendError::Full(_)) = route.mailbox.try_send(message.clone()) {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            self.metrics.dropped();
             // A slow consumer drops many: told at 1, 2, 4, 8 ...
             if dropped.is_power_of_two() {
                 tracing::warn!(

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use super::subscription::Place;
 use super::{Message, PubSub};
 use crate::call::{Call, Operation};
 use crate::error::Result;
+use crate::metrics::End;
 
 /// A stream of messages to make, by [`PubSub::messages`].
 #[derive(Debug)]
@@ -136,7 +136,7 @@ async fn keep(shared: Arc<Shared>) {
             shared.go_on(Phase::Ended);
         }
         Poll::Ready(Some(message)) => {
-            task.received.fetch_add(1, Ordering::Relaxed);
+            task.receive();
             shared.lock().peeked.push_back(message);
             shared.go_on(Phase::Reading(source));
         }
@@ -151,14 +151,14 @@ impl Stream for Messages {
         let task = &self.shared.task;
         let mut state = self.shared.lock();
         if let Some(message) = state.peeked.pop_front() {
-            task.handled.fetch_add(1, Ordering::Relaxed);
+            task.count(End::Handled);
             return Poll::Ready(Some(Message::new(message, self.handle.clone())));
         }
         match &mut state.phase {
             Phase::Reading(source) => match source.poll_next(cx) {
                 Poll::Ready(Some(message)) => {
-                    task.received.fetch_add(1, Ordering::Relaxed);
-                    task.handled.fetch_add(1, Ordering::Relaxed);
+                    task.receive();
+                    task.count(End::Handled);
                     Poll::Ready(Some(Message::new(message, self.handle.clone())))
                 }
                 Poll::Ready(None) => {

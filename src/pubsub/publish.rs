@@ -199,7 +199,7 @@ pub(super) fn publish(draft: Draft) -> Publish<impl Delivery> {
             headers: draft.headers.map(|headers| *headers),
         };
         let timeout = draft.timeout.unwrap_or(core.timeout);
-        match &core.nats {
+        let published = match &core.nats {
             Some(nats) => {
                 let link = nats.link();
                 let mut publish = pin!(link.client().publish_message(message));
@@ -213,8 +213,9 @@ pub(super) fn publish(draft: Draft) -> Publish<impl Delivery> {
                 }
             }
             None => core.driver.publish(message, after(timeout)).await,
-        }
-        .map_err(|error| error.operation("publish"))
+        };
+        core.metrics.published(&published);
+        published.map_err(|error| error.operation("publish"))
     };
     Publish { draft, delivery }
 }

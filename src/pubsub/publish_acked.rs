@@ -5,10 +5,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
+use super::PubSub;
+use super::driver::OutboundMessage;
 use super::publish::Draft;
 use crate::call::{Call, Operation};
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Begun;
 
 /// A stream's acknowledgement of one published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,32 +109,43 @@ impl PublishAcked {
     async fn run(self, timeout: Option<Duration>) -> Result<Ack> {
         let topic = self.draft.topic().to_owned();
         let (handle, message, limit) = self.draft.finish(timeout)?;
-        let deadline = after(limit);
-        let driver = &handle.core().driver;
-        if !driver.capabilities().acked_publish {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("the {} driver does not acknowledge messages", driver.name()),
-            ));
+        let begun = Begun::now();
+        let acked = send(&handle, &message, self.message_id, limit).await;
+        handle.core().metrics.acked(begun, &acked);
+        acked.map_err(|error| error.with("topic", topic))
+    }
+}
+
+/// Sends it until it is stored, where another try cannot store it twice.
+async fn send(
+    handle: &PubSub,
+    message: &OutboundMessage,
+    message_id: bool,
+    limit: Duration,
+) -> Result<Ack> {
+    let deadline = after(limit);
+    let driver = &handle.core().driver;
+    if !driver.capabilities().acked_publish {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("the {} driver does not acknowledge messages", driver.name()),
+        ));
+    }
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        // Only a message id makes a second try after a timeout safe.
+        let try_until = if message_id { deadline.min(after(limit / TRIES)) } else { deadline };
+        let error = match driver.publish_acked(message.clone(), try_until).await {
+            Ok(ack) => return Ok(ack),
+            Err(error) => error,
+        };
+        let again = error.is_no_responders()
+            || (message_id && error.is_retryable() && !error.is_conflict());
+        if !again || tries == TRIES || Instant::now() + RETRY_WAIT >= deadline {
+            return Err(if error.is_no_responders() { no_stream() } else { error });
         }
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            // Only a message id makes a second try after a timeout safe.
-            let try_until =
-                if self.message_id { deadline.min(after(limit / TRIES)) } else { deadline };
-            let error = match driver.publish_acked(message.clone(), try_until).await {
-                Ok(ack) => return Ok(ack),
-                Err(error) => error,
-            };
-            let again = error.is_no_responders()
-                || (self.message_id && error.is_retryable() && !error.is_conflict());
-            if !again || tries == TRIES || Instant::now() + RETRY_WAIT >= deadline {
-                let error = if error.is_no_responders() { no_stream() } else { error };
-                return Err(error.with("topic", topic));
-            }
-            sleep(RETRY_WAIT).await;
-        }
+        sleep(RETRY_WAIT).await;
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Message, PubSub};
 use crate::call::{Call, Operation};
 use crate::deadline::after;
 use crate::error::{Error, Result};
+use crate::metrics::Begun;
 
 /// A request, made by [`PubSub::request`].
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl Request {
 
     async fn run(self, timeout: Option<Duration>) -> Result<Message> {
         let (handle, message, timeout) = self.draft.finish(timeout)?;
+        let begun = Begun::now();
         let deadline = after(timeout);
         let subject = message.subject.clone();
         let core = handle.core();
@@ -31,6 +33,7 @@ impl Request {
             Some(nats) => nats.ask(message, deadline).await,
             None => core.driver.request(message, deadline).await,
         };
+        core.metrics.requested(begun, &answer);
         match answer {
             Ok(answer) => Ok(Message::new(answer, handle)),
             Err(error) if error.is_no_responders() => Err(Error::no_responders(

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::Subject;
@@ -55,7 +54,7 @@ impl Place {
         let deadline = after(timeout.unwrap_or(core.timeout));
         let name = subject.as_str().to_owned();
         // Known before it is made, so that no drain can miss it.
-        let task = core.tasks().add(&name);
+        let task = core.tasks().add(&name, core.metrics.subscription(&name));
         let guard = Added { handle: &handle, task: &task, keep: false };
         let source = core
             .driver
@@ -184,12 +183,7 @@ impl Subscription {
     /// What it has done so far.
     #[must_use]
     pub fn stats(&self) -> SubscriptionStats {
-        SubscriptionStats {
-            received: self.task.received.load(Ordering::Relaxed),
-            handled: self.task.handled.load(Ordering::Relaxed),
-            failed: self.task.failed.load(Ordering::Relaxed),
-            panicked: self.task.panicked.load(Ordering::Relaxed),
-        }
+        self.task.stats()
     }
 
     /// Ends the subscription: the handler at work finishes, messages that wait are dropped.

@@ -62,7 +62,9 @@ impl Operation for Lock {
             let explain = |error| slot.explain(error).with("lock", name.as_str());
             let lease = whole_lease(lease).map_err(explain)?;
             let attempt = Attempt { slot: &slot, name: &name, lease, deadline };
+            let metrics = slot.target.store.metrics.locks(&slot.target.bucket);
             let taken = attempt.run(waits).await;
+            metrics.waited(&taken);
             taken.map(|held| LockGuard::new(kv, held)).map_err(explain)
         })
     }

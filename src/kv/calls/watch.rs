@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::kv::driver::{Entry, Filter, Signal, Update, Value, What};
 use crate::kv::slot::{Slot, Target};
 use crate::kv::{Glob, Kv};
+use crate::metrics::KvOperation;
 
 /// What happened: [`Kv::watch`], [`Kv::history`].
 #[derive(Debug, Clone)]
@@ -293,7 +294,9 @@ impl Kv {
             let slot = slot?;
             let Target { store, bucket, .. } = &slot.target;
             let deadline = slot.target.deadline(timeout);
+            let asked = store.metrics.begin(bucket, KvOperation::History);
             let updates = store.driver.history(bucket, slot.key(), deadline).await;
+            asked.done(&updates);
             let updates = updates.map_err(|error| slot.explain(error))?;
             let target = Arc::new(slot.target);
             Ok(updates.into_iter().map(|update| Event::of(&target, update)).collect())

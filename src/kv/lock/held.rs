@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kv::driver::{Change, Condition, Consistency, Expiry, Found, Value};
 use crate::kv::retry::Retry;
 use crate::kv::slot::Slot;
+use crate::metrics::LockHeld;
 
 /// How long one try of a request may take: its answer may be lost.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -69,7 +70,9 @@ impl Held {
         let held = Held { slot, name, holder, lease, state, failure: Mutex::default() };
         let held = Arc::new(held);
         let keeper = held.clone();
-        tokio::spawn(async move { keeper.run().await });
+        let target = &held.slot.target;
+        let metrics = target.store.metrics.locks(&target.bucket).held();
+        tokio::spawn(async move { keeper.run(metrics).await });
         held
     }
 
@@ -139,7 +142,7 @@ impl Held {
         });
     }
 
-    async fn run(&self) {
+    async fn run(&self, metrics: LockHeld) {
         loop {
             let grant = self.state.borrow().grant;
             let renewal = grant.until - self.lease + self.lease / 3;
@@ -154,12 +157,13 @@ impl Held {
                 break;
             }
         }
-        if self.state.borrow().phase == Phase::Released
-            && let Err(error) = self.give_back().await
-        {
+        if self.state.borrow().phase != Phase::Released {
+            metrics.lost();
+        } else if let Err(error) = self.give_back().await {
             tracing::warn!(lock = self.name, %error, "a lock was not given back");
             *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
+        metrics.end();
         self.lose();
     }
 

@@ -5,6 +5,7 @@
 //! key meanwhile is kept beside it: an older answer never comes after a newer one.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -12,6 +13,7 @@ use lru::LruCache;
 
 use super::NearCacheConfig;
 use crate::kv::driver::{Entry, Found};
+use crate::metrics::{NearMetrics, NearSize};
 
 /// What an entry takes beside its key and value, roughly, in bytes.
 const OVERHEAD: usize = 200;
@@ -35,12 +37,15 @@ pub(super) struct Map {
     max_entries: usize,
     max_bytes: usize,
     state: Mutex<State>,
+    metrics: NearMetrics,
 }
 
 struct State {
     entries: LruCache<Box<str>, Known>,
     bytes: usize,
     evictions: u64,
+    /// What was told of the three.
+    told: NearSize,
     epoch: Epoch,
     /// The greatest revision that had to go. What is told of an absent key up to there may be older
     /// than what went.
@@ -65,17 +70,22 @@ struct Loading {
 }
 
 impl Map {
-    pub(super) fn new(config: &NearCacheConfig) -> Self {
+    pub(super) fn new(config: &NearCacheConfig, metrics: NearMetrics) -> Self {
         let state = State {
             entries: LruCache::unbounded(),
             bytes: 0,
             evictions: 0,
+            told: NearSize::default(),
             epoch: Epoch::default(),
             gone: 0,
             loading: HashMap::new(),
         };
         let NearCacheConfig { max_entries, max_bytes } = *config;
-        Map { max_entries, max_bytes, state: Mutex::new(state) }
+        Map { max_entries, max_bytes, state: Mutex::new(state), metrics }
+    }
+
+    pub(super) fn metrics(&self) -> &NearMetrics {
+        &self.metrics
     }
 
     /// What is known of a key, as of now.
@@ -171,8 +181,47 @@ impl Map {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { state, metrics: &self.metrics }
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        let mut state = self.lock();
+        state.entries.clear();
+        state.bytes = 0;
+    }
+}
+
+/// The state for as long as it is looked at or changed; tells its size in the end.
+struct Locked<'a> {
+    state: MutexGuard<'a, State>,
+    metrics: &'a NearMetrics,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    #[inline]
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let State { entries, bytes, evictions, told, .. } = &mut *self.state;
+        self.metrics.size(told, entries.len(), *bytes, *evictions);
     }
 }
 
@@ -273,7 +322,8 @@ mod tests {
     use crate::kv::driver::Value;
 
     fn map(max_entries: usize, max_bytes: usize) -> Map {
-        Map::new(&NearCacheConfig::new().max_entries(max_entries).max_bytes(max_bytes))
+        let config = NearCacheConfig::new().max_entries(max_entries).max_bytes(max_bytes);
+        Map::new(&config, crate::metrics::Kv::new("", "").near(""))
     }
 
     fn value(revision: u64) -> Found {
