@@ -72,6 +72,11 @@ impl<O: Operation> Call<O> {
         self
     }
 
+    /// Makes it another call before it starts, with the same time limit.
+    pub(crate) fn map<P: Operation>(self, change: impl FnOnce(O) -> P) -> Call<P> {
+        Call { operation: self.operation.map(change), timeout: self.timeout, running: None }
+    }
+
     /// The operation, unless it has started, and the call's own time limit, to run it another way.
     pub(crate) fn into_parts(self) -> (Option<O>, Option<Duration>) {
         (self.operation, self.timeout)

@@ -49,6 +49,7 @@ use crate::settings::Settings;
 
 mod dispatch;
 pub mod driver;
+mod durable;
 mod handler;
 pub(crate) mod headers;
 pub mod memory;
@@ -62,7 +63,8 @@ pub(crate) mod subject;
 mod subscription;
 mod topic;
 
-pub use driver::Driver;
+pub use driver::{Driver, Start};
+pub use durable::{DeliveryInfo, Durable};
 pub use handler::{Handler, HandlerResult, Outcome, with};
 pub use message::Message;
 pub use messages::{Messages, MessagesOf};

@@ -65,6 +65,11 @@ impl PubSub {
     pub(crate) fn subscription(&self, _: &str) -> Subscription {
         Subscription
     }
+
+    #[inline(always)]
+    pub(crate) fn durable(&self, _: &str, _: &str, _: &str) -> Subscription {
+        Subscription
+    }
 }
 
 #[derive(Debug, Clone)]

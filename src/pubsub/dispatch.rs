@@ -1,6 +1,7 @@
 //! The loop of a subscription: one task reads its source and runs its handler; no task, boxed
 //! future or lock per message.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -21,6 +22,7 @@ use super::driver::{InboundMessage, Source};
 use super::{Handler, HandlerResult, Message, Outcome, PubSub, SubscriptionStats};
 use crate::connector::status::RateLimit;
 use crate::deadline::{after, within};
+use crate::error::BoxError;
 use crate::metrics::{self, End};
 
 /// The subscriptions of a driver that are alive.
@@ -99,7 +101,7 @@ pub(super) struct Task {
     doubtful: AtomicBool,
     aborts: Mutex<Vec<AbortHandle>>,
     ended: watch::Sender<bool>,
-    log: RateLimit,
+    pub(super) log: RateLimit,
 }
 
 impl Task {
@@ -189,6 +191,7 @@ impl Task {
             handled: self.handled.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             panicked: self.panicked.load(Ordering::Relaxed),
+            ..SubscriptionStats::default()
         }
     }
 
@@ -206,7 +209,7 @@ impl Task {
         self.received.load(Ordering::Relaxed).saturating_sub(self.finished())
     }
 
-    fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
         lock(&self.aborts).push(tokio::spawn(future).abort_handle());
     }
 }
@@ -262,9 +265,9 @@ pub(super) fn start<H: Handler>(
 }
 
 /// Ends the record of a subscription with its loop, however that ends.
-struct Running {
-    task: Arc<Task>,
-    handle: PubSub,
+pub(super) struct Running {
+    pub(super) task: Arc<Task>,
+    pub(super) handle: PubSub,
 }
 
 impl Drop for Running {
@@ -274,23 +277,39 @@ impl Drop for Running {
     }
 }
 
-/// Runs the handler for one message; its errors and panics end here. Its future is polled where it
-/// was made: a wrapper that takes it would copy it for every message.
-async fn one<H: Handler>(handler: &H, message: Message, task: &Task) {
+/// How the handler of a message ended.
+pub(super) enum Ended {
+    With(Outcome),
+    Failed(BoxError),
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// Runs the handler for one message; its panics end here. Its future is polled where it was made: a
+/// wrapper that takes it would copy it for every message.
+#[inline]
+pub(super) async fn run<H: Handler>(handler: &H, message: Message, task: &Task) -> Ended {
     let at_work = task.metrics.begin();
     let mut call = pin!(async { handler.call(message).await.into_outcome() });
     let ended = poll_fn(|cx| {
         let poll = AssertUnwindSafe(|| call.as_mut().poll(cx));
         match catch_unwind(poll) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
+            Ok(poll) => poll.map(|ended| match ended {
+                Ok(outcome) => Ended::With(outcome),
+                Err(error) => Ended::Failed(error),
+            }),
+            Err(panic) => Poll::Ready(Ended::Panicked(panic)),
         }
     })
     .await;
     at_work.end();
-    let end = match ended {
-        Ok(Ok(Outcome::Ack)) => End::Handled,
-        Ok(Ok(outcome)) => {
+    ended
+}
+
+/// Handles one message, with no second delivery: what the handler makes of it is counted and logged.
+async fn one<H: Handler>(handler: &H, message: Message, task: &Task) {
+    let end = match run(handler, message, task).await {
+        Ended::With(Outcome::Ack) => End::Handled,
+        Ended::With(outcome) => {
             if let Some(held_back) = task.log.pass() {
                 tracing::warn!(
                     topic = task.topic,
@@ -301,13 +320,13 @@ async fn one<H: Handler>(handler: &H, message: Message, task: &Task) {
             }
             End::Failed
         }
-        Ok(Err(error)) => {
+        Ended::Failed(error) => {
             if let Some(held_back) = task.log.pass() {
                 tracing::warn!(topic = task.topic, %error, held_back, "a handler failed");
             }
             End::Failed
         }
-        Err(_) => {
+        Ended::Panicked(_) => {
             if let Some(held_back) = task.log.pass() {
                 tracing::error!(topic = task.topic, held_back, "a handler panicked");
             }

@@ -9,20 +9,23 @@ use futures::future::BoxFuture;
 
 use super::dispatch::{self, Stop, Task};
 use super::driver::Source;
+use super::durable::{Member, bad_concurrency};
 use super::subject::{check_queue, check_subscribe};
 use super::{Handler, PubSub};
 use crate::call::{Call, Operation};
 use crate::connector::link::closed;
 use crate::deadline::{after, within};
+use crate::difference::Difference;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 
 /// Where and how to subscribe; shared by handlers and streams.
 #[derive(Debug)]
 pub(super) struct Place {
-    handle: PubSub,
-    topic: Subject,
-    queue: Option<String>,
-    ignore_prefix: bool,
+    pub(super) handle: PubSub,
+    pub(super) topic: Subject,
+    pub(super) queue: Option<String>,
+    pub(super) ignore_prefix: bool,
 }
 
 impl Place {
@@ -53,52 +56,56 @@ impl Place {
         let core = handle.core();
         let deadline = after(timeout.unwrap_or(core.timeout));
         let name = subject.as_str().to_owned();
-        // Known before it is made, so that no drain can miss it.
-        let task = core.tasks().add(&name, core.metrics.subscription(&name));
-        let guard = Added { handle: &handle, task: &task, keep: false };
+        let added = Added::new(&handle, &name, core.metrics.subscription(&name));
         let source = core
             .driver
             .subscribe(subject, queue, deadline)
             .await
             .map_err(|error| error.with("topic", name))?;
-        if task.wish().is_some() {
-            return Err(closed());
-        }
-        guard.keep();
+        let task = added.keep()?;
         Ok((handle, source, task))
     }
 }
 
-/// Forgets a subscription that was not made.
-struct Added<'a> {
-    handle: &'a PubSub,
-    task: &'a Task,
-    keep: bool,
+/// The record of a subscription that is being made: known before it is made, so that no drain can
+/// miss it, and forgotten when it is not made.
+pub(super) struct Added {
+    handle: PubSub,
+    task: Option<Arc<Task>>,
 }
 
-impl Added<'_> {
-    fn keep(mut self) {
-        self.keep = true;
+impl Added {
+    pub(super) fn new(handle: &PubSub, topic: &str, metrics: metrics::Subscription) -> Self {
+        let task = handle.core().tasks().add(topic, metrics);
+        Added { handle: handle.clone(), task: Some(task) }
+    }
+
+    /// The subscription is made; refused when it is to end already.
+    pub(super) fn keep(mut self) -> Result<Arc<Task>> {
+        match self.task.take_if(|task| task.wish().is_none()) {
+            Some(task) => Ok(task),
+            None => Err(closed()),
+        }
     }
 }
 
-impl Drop for Added<'_> {
+impl Drop for Added {
     fn drop(&mut self) {
-        if !self.keep {
-            self.handle.core().tasks().remove(self.task);
-            self.task.end();
+        if let Some(task) = &self.task {
+            self.handle.core().tasks().remove(task);
+            task.end();
         }
     }
 }
 
 /// The most handlers of one subscription at once: each is a task from the start.
-const MAX_CONCURRENCY: usize = 65_536;
+pub(super) const MAX_CONCURRENCY: usize = 65_536;
 
 /// A subscription to make, by [`PubSub::subscribe`].
 pub struct Subscribe<H> {
-    place: Place,
-    handler: H,
-    concurrency: usize,
+    pub(super) place: Place,
+    pub(super) handler: H,
+    pub(super) concurrency: usize,
 }
 
 impl<H: Handler> Subscribe<H> {
@@ -131,13 +138,11 @@ impl<H: Handler> Operation for Subscribe<H> {
     fn start(self, timeout: Option<Duration>) -> BoxFuture<'static, Result<Subscription>> {
         let subscribe = async move {
             if !(1..=MAX_CONCURRENCY).contains(&self.concurrency) {
-                let message =
-                    format!("a concurrency of {}; use 1 to {MAX_CONCURRENCY}", self.concurrency);
-                return Err(Error::new(ErrorKind::InvalidInput, message));
+                return Err(bad_concurrency(self.concurrency));
             }
             let (handle, source, task) = self.place.open(timeout).await?;
             dispatch::start(source, self.handler, self.concurrency, handle.clone(), &task);
-            Ok(Subscription { handle, task })
+            Ok(Subscription { handle, task, durable: None })
         };
         Box::pin(async move { subscribe.await.map_err(|error| error.operation("subscribe")) })
     }
@@ -157,10 +162,17 @@ impl<H> fmt::Debug for Subscribe<H> {
 pub struct Subscription {
     handle: PubSub,
     task: Arc<Task>,
+    durable: Option<Arc<Joined>>,
+}
+
+/// What a durable subscription has beside.
+struct Joined {
+    member: Arc<Member>,
+    differences: Vec<Difference>,
 }
 
 /// Counts of one subscription since it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct SubscriptionStats {
     /// Messages taken from the subscription.
@@ -171,22 +183,61 @@ pub struct SubscriptionStats {
     pub failed: u64,
     /// Messages whose handler panicked.
     pub panicked: u64,
+    /// Of a durable subscription, as all that follow, which are zero in any other: deliveries that
+    /// were not the first of their message.
+    pub redelivered: u64,
+    /// Deliveries after which the message was to come again.
+    pub retried: u64,
+    /// Messages that their handler rejected, or could not decode.
+    pub rejected: u64,
+    /// Dead letters that a stream has stored.
+    pub dead: u64,
+    /// Dead letters that no stream has stored yet: tries that failed.
+    pub not_stored: u64,
+    /// Messages whose handlers took so long that they were delivered again.
+    pub let_go: u64,
+    /// Messages whose settlement could not be sent: they come again.
+    pub unsettled: u64,
+    /// How often the consumer was gone and was made again.
+    pub remade: u64,
 }
 
 impl Subscription {
-    /// The full subject.
+    pub(super) fn durable(
+        handle: PubSub,
+        task: Arc<Task>,
+        member: Arc<Member>,
+        differences: Vec<Difference>,
+    ) -> Self {
+        let durable = Some(Arc::new(Joined { member, differences }));
+        Subscription { handle, task, durable }
+    }
+
+    /// The full subject; of a durable subscription with several topics the first one.
     #[must_use]
     pub fn topic(&self) -> &str {
         &self.task.topic
     }
 
+    /// How the consumer that a durable subscription found differs from what was asked for: it was
+    /// left as it is. Empty when it was made, or changed.
+    #[must_use]
+    pub fn differences(&self) -> &[Difference] {
+        self.durable.as_ref().map_or(&[], |durable| &durable.differences)
+    }
+
     /// What it has done so far.
     #[must_use]
     pub fn stats(&self) -> SubscriptionStats {
-        self.task.stats()
+        let mut stats = self.task.stats();
+        if let Some(durable) = &self.durable {
+            durable.member.count(&mut stats);
+        }
+        stats
     }
 
-    /// Ends the subscription: the handler at work finishes, messages that wait are dropped.
+    /// Ends the subscription: the handler at work finishes, messages that wait are dropped; those of
+    /// a durable subscription go to other members.
     /// Limited by the handle's timeout.
     ///
     /// # Errors
@@ -199,7 +250,8 @@ impl Subscription {
     }
 
     /// Ends the subscription without losing a message: takes no new ones, handles all that are
-    /// under way or wait, then ends. Limited by the handle's timeout.
+    /// under way or wait, then ends. A durable subscription ends as by
+    /// [`unsubscribe`](Self::unsubscribe): no message of it is lost. Limited by the handle's timeout.
     ///
     /// # Errors
     /// `Timeout` when the handlers take longer; the drain goes on.

@@ -1,0 +1,172 @@
+//! How many messages a member holds: enough that its handlers never wait for the server, and no
+//! more than they handle in about a second, so that a slow member does not keep from others what
+//! they could do, and little comes twice when it dies.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The longest that a message may wait for its handler before the room shrinks.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The most bytes of payload that a room is to be good for.
+const BYTES: usize = 64 << 20;
+
+/// Grows when the handlers find nothing to do although the server has more, shrinks when messages
+/// wait.
+#[derive(Debug)]
+pub(super) struct Room {
+    least: usize,
+    most: usize,
+    limit: usize,
+    patience: Duration,
+    /// Messages since the room last changed.
+    since_change: usize,
+    window: Option<Window>,
+    /// What the last window came to, for each message.
+    each: Duration,
+    bytes_each: usize,
+}
+
+/// A stretch of messages without a pause.
+#[derive(Debug)]
+struct Window {
+    begun: Instant,
+    messages: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// It begins with one message for each handler: a member that dies at one message again and
+    /// again takes few others with it.
+    pub(super) fn new(handlers: usize, most: usize, ack_wait: Duration) -> Self {
+        let least = handlers.min(most);
+        Room {
+            least,
+            most,
+            limit: least,
+            patience: PATIENCE.min(ack_wait / 4),
+            since_change: 0,
+            window: None,
+            each: Duration::ZERO,
+            bytes_each: 0,
+        }
+    }
+
+    /// What is left of it beside what is held.
+    pub(super) fn left(&self, held: usize) -> usize {
+        self.limit.saturating_sub(held)
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// A handler took a message.
+    pub(super) fn took(&mut self, bytes: usize) {
+        self.since_change += 1;
+        let Some(window) = &mut self.window else {
+            self.window = Some(Window { begun: Instant::now(), messages: 0, bytes });
+            return;
+        };
+        window.messages += 1;
+        window.bytes += bytes;
+        if window.messages > self.limit / 4 {
+            let now = Instant::now();
+            self.measured(now);
+            self.window = Some(Window { begun: now, messages: 0, bytes });
+        }
+    }
+
+    /// A handler found nothing to do. `more`: the server has messages for it; `last`: no other
+    /// handler is at work.
+    pub(super) fn idle(&mut self, more: bool, last: bool) {
+        if last && let Some(window) = &mut self.window {
+            window.messages += 1;
+            self.measured(Instant::now());
+        }
+        self.window = None;
+        let twice = (self.limit * 2).min(self.most);
+        // Only after the room was used once as it is.
+        if more && self.since_change >= self.limit && self.fits(twice) {
+            self.set(twice);
+        }
+    }
+
+    /// Messages have waited for long.
+    pub(super) fn shrink(&mut self) {
+        self.set(self.least);
+    }
+
+    /// Whether so many messages are handled soon, and not too large together.
+    fn fits(&self, messages: usize) -> bool {
+        let count = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.each.saturating_mul(count) <= self.patience
+            && self.bytes_each.saturating_mul(messages) <= BYTES
+    }
+
+    fn measured(&mut self, now: Instant) {
+        let Some(window) = &self.window else { return };
+        let count = u32::try_from(window.messages).unwrap_or(u32::MAX).max(1);
+        self.each = now.duration_since(window.begun) / count;
+        self.bytes_each = window.bytes / count as usize;
+        if !self.fits(self.limit) {
+            self.set((self.limit / 2).max(self.least));
+        }
+    }
+
+    fn set(&mut self, limit: usize) {
+        self.limit = limit;
+        self.since_change = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACK_WAIT: Duration = Duration::from_secs(30);
+
+    /// Takes all of the room, each message after `each`, and finds nothing more.
+    async fn round(room: &mut Room, each: Duration, bytes: usize) {
+        for _ in 0..room.limit() {
+            room.took(bytes);
+            tokio::time::advance(each).await;
+        }
+        room.idle(true, true);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn grows_while_handlers_are_quick_and_shrinks_when_they_are_slow() {
+        let mut room = Room::new(1, 10_000, ACK_WAIT);
+        assert_eq!(room.left(0), 1);
+        for _ in 0..16 {
+            round(&mut room, Duration::from_micros(5), 100).await;
+        }
+        assert_eq!((room.limit(), room.left(9_999), room.left(20_000)), (10_000, 1, 0));
+        // A handler of 10 ms is good for a hundred in a second.
+        for _ in 0..20 {
+            room.took(100);
+            for _ in 0..room.limit() {
+                tokio::time::advance(Duration::from_millis(10)).await;
+                room.took(100);
+            }
+        }
+        assert!((40..=100).contains(&room.limit()), "{room:?}");
+        for _ in 0..20 {
+            round(&mut room, Duration::from_secs(10), 100).await;
+        }
+        assert_eq!(room.limit(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stays_small_for_large_messages_and_within_what_is_allowed() {
+        let mut room = Room::new(4, 10_000, ACK_WAIT);
+        for _ in 0..16 {
+            round(&mut room, Duration::from_micros(5), 1 << 20).await;
+        }
+        assert_eq!(room.limit(), 64);
+        let mut few = Room::new(100, 7, ACK_WAIT);
+        round(&mut few, Duration::ZERO, 1).await;
+        assert_eq!(few.limit(), 7, "never more than allowed, however many handlers");
+    }
+}
