@@ -1,15 +1,43 @@
-//! A pub/sub driver in this process: NATS' core semantics without a server, for tests and first
-//! steps.
+//! A pub/sub driver in this process: NATS' core semantics and those of JetStream's streams without a
+//! server, for tests and first steps.
 //!
-//! It models what core NATS promises: subjects with `*` and `>`, queue groups (one member each, at
-//! random, also when members subscribe with overlapping patterns), one copy for each overlapping
-//! or duplicate subscription, order per publisher and subject, no-responders told to a request at
-//! once, a payload limit of 1 MiB with headers, and a bounded buffer for each subscription that
-//! drops the newest message when it is full, as a slow consumer.
+//! Of core NATS it models subjects with `*` and `>`, queue groups (one member each, at random, also
+//! when members subscribe with overlapping patterns), one copy for each overlapping or duplicate
+//! subscription, order per publisher and subject, no-responders told to a request at once, a payload
+//! limit of 1 MiB with headers, and a bounded buffer for each subscription that drops the newest
+//! message when it is full, as a slow consumer.
+//!
+//! Of streams it models what is stored, acknowledged and refused: subjects, retention, the limits of
+//! age, number and size with what a full stream does, message ids within the duplicate window,
+//! expectations, lifetimes of messages, roll-ups, several messages together or not at all, and
+//! schedules by `@at` and `@every`. An acknowledged publish that no stream stores reaches nobody.
+//!
+//! Of durable consumers it models filters, starts, members that share, redelivery after the ack wait
+//! or when asked, and the most in flight. What was dealt to a member that ends, and that it did not
+//! give, goes to the others at once and does not count as delivered. A deleted consumer is made again
+//! by its members, also in a new stream of the same name.
+//!
+//! Its clock is Tokio's: where that is paused, ages, waits and schedules are too. All is gone when the
+//! driver is closed or its last clone dropped. Storage and compression are kept and change nothing.
 //!
 //! It does not model what belongs to a server: connections and their loss, delays, accounts and
-//! permissions, streams (acknowledged publishing is not claimed, so it is refused), and the status
-//! message that a server sends to the reply subject of a plain publish that nobody receives.
+//! permissions, replicas, the JetStream API on its subjects, and the status message that a server
+//! sends to the reply subject of a plain publish that nobody receives. It refuses fast ingest and
+//! schedules by calendar.
+
+mod clock;
+mod consumer;
+mod duplicates;
+mod filter;
+mod incoming;
+mod log;
+mod member;
+mod options;
+mod schedule;
+mod seat;
+mod store;
+mod stream;
+mod streams;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,6 +51,7 @@ use rand::Rng as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use self::store::Store;
 use super::driver::{Capabilities, Driver, InboundMessage, OutboundMessage, Source, Streams};
 use super::{Ack, headers, subject};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +64,7 @@ pub(crate) const MAX_PAYLOAD: usize = 1024 * 1024;
 #[derive(Clone)]
 pub struct MemoryDriver {
     broker: Arc<Broker>,
+    store: Arc<Store>,
 }
 
 struct Broker {
@@ -81,6 +111,7 @@ impl MemoryDriver {
                 metrics,
                 last_id: AtomicU64::new(0),
             }),
+            store: Arc::default(),
         }
     }
 
@@ -90,13 +121,32 @@ impl MemoryDriver {
         self.broker.dropped.load(Ordering::Relaxed)
     }
 
-    /// Ends every subscription after what it has buffered, and makes every later call fail with
-    /// [`ErrorKind::Closed`]. For all clones, for good.
+    /// Ends every subscription after what it has buffered, and every member of a consumer at once,
+    /// drops all streams, and makes every later call fail with [`ErrorKind::Closed`]. For all clones,
+    /// for good.
     pub fn close(&self) {
         let mut routes = self.broker.routes();
         routes.closed = true;
         routes.exact.clear();
         routes.patterns.clear();
+        drop(routes);
+        self.store.close();
+    }
+
+    /// Gives a message to the subscriptions and to the stream that it is for: how many subscriptions
+    /// these were, and what the stream said.
+    fn deliver(&self, message: OutboundMessage) -> Result<(usize, Option<Result<Ack>>)> {
+        let message = checked(message)?;
+        let stream = self.store.of_subject(&message.subject)?;
+        let receivers = self.broker.publish(&message)?;
+        let stored = stream.and_then(|stream| {
+            let message = InboundMessage { reply: None, ..message.clone() };
+            stream.try_with(|state, now| state.publish(message, now))
+        });
+        if let (Some(reply), Some(stored)) = (message.reply, &stored) {
+            self.broker.publish(&acknowledgement(reply, stored))?;
+        }
+        Ok((receivers, stored))
     }
 }
 
@@ -115,6 +165,7 @@ impl fmt::Debug for MemoryDriver {
             .field("capacity", &self.broker.capacity)
             .field("closed", &routes.closed)
             .field("subscriptions", &(exact + routes.patterns.len()))
+            .field("streams", &self.store.count())
             .field("dropped", &self.dropped())
             .finish()
     }
@@ -126,11 +177,11 @@ impl Driver for MemoryDriver {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::core(MAX_PAYLOAD)
+        Capabilities::core(MAX_PAYLOAD).with_acked_publish()
     }
 
     fn publish(&self, message: OutboundMessage, _deadline: Instant) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.broker.publish(message).map(|_| ()) })
+        Box::pin(async move { self.deliver(message).map(|_| ()) })
     }
 
     fn publish_acked(
@@ -139,12 +190,16 @@ impl Driver for MemoryDriver {
         _deadline: Instant,
     ) -> BoxFuture<'_, Result<Ack>> {
         Box::pin(async move {
-            Err(Error::new(
-                ErrorKind::Unsupported,
-                "the memory driver has no streams to acknowledge a message; connect to a \
-                 nats-server with JetStream",
-            )
-            .with("subject", message.subject.as_str()))
+            let subject = message.subject.clone();
+            let no_stream = || {
+                Error::no_responders("no stream stores this subject; create one that does")
+                    .with("subject", subject.as_str())
+            };
+            if self.store.of_subject(&subject)?.is_none() {
+                checked(message)?;
+                return Err(no_stream());
+            }
+            self.deliver(message)?.1.unwrap_or_else(|| Err(no_stream()))
         })
     }
 
@@ -158,7 +213,7 @@ impl Driver for MemoryDriver {
             let inbox = Subject::from(format!("_INBOX.memory.{}", self.broker.next_id()));
             message.reply = Some(inbox.clone());
             let mut inbox = self.broker.subscribe(inbox, None, 1)?;
-            if self.broker.publish(message)? == 0 {
+            if let (0, None) = self.deliver(message)? {
                 return Err(Error::no_responders(
                     "nobody subscribes to this subject; start its responder",
                 )
@@ -194,7 +249,7 @@ impl Driver for MemoryDriver {
     }
 
     fn streams(&self) -> Option<&dyn Streams> {
-        None
+        Some(self)
     }
 }
 
@@ -209,24 +264,7 @@ impl Broker {
     }
 
     /// Gives the message to each subscription that it is for, and returns how many these are.
-    fn publish(&self, message: OutboundMessage) -> Result<usize> {
-        let size = message.payload.len() + message.headers.as_ref().map_or(0, headers::wire_size);
-        if size > MAX_PAYLOAD {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "payload and headers have {size} bytes, the limit is {MAX_PAYLOAD}; send less, \
-                     or a reference to it"
-                ),
-            )
-            .with("subject", message.subject.as_str()));
-        }
-        let message = InboundMessage {
-            subject: message.subject,
-            reply: message.reply,
-            headers: message.headers,
-            payload: message.payload,
-        };
+    fn publish(&self, message: &InboundMessage) -> Result<usize> {
         // Held while the message is delivered: this keeps the order, and a drain that has removed
         // its route knows that all that was published before is in its buffer.
         let routes = self.open()?;
@@ -235,7 +273,7 @@ impl Broker {
         for route in routes.matching(&message.subject) {
             match &route.queue {
                 None => {
-                    self.deliver(route, &message);
+                    self.deliver(route, message);
                     receivers += 1;
                 }
                 Some(name) => match groups.iter_mut().find(|group| group.name == name) {
@@ -245,7 +283,7 @@ impl Broker {
             }
         }
         for group in &groups {
-            self.deliver(group.chosen, &message);
+            self.deliver(group.chosen, message);
         }
         Ok(receivers + groups.len())
     }
@@ -363,6 +401,38 @@ impl Drop for MemorySource {
     fn drop(&mut self) {
         self.unsubscribe();
     }
+}
+
+/// A message within the payload limit.
+fn checked(message: OutboundMessage) -> Result<InboundMessage> {
+    let size = message.payload.len() + message.headers.as_ref().map_or(0, headers::wire_size);
+    if size > MAX_PAYLOAD {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "payload and headers have {size} bytes, the limit is {MAX_PAYLOAD}; send less, or a \
+                 reference to it"
+            ),
+        )
+        .with("subject", message.subject.as_str()));
+    }
+    let OutboundMessage { subject, reply, headers, payload } = message;
+    Ok(InboundMessage { subject, reply, headers, payload })
+}
+
+/// What a stream sends to the reply subject of a plain message.
+fn acknowledgement(reply: Subject, stored: &Result<Ack>) -> InboundMessage {
+    let answer = match stored {
+        Ok(ack) if ack.duplicate => {
+            serde_json::json!({"stream": ack.stream, "seq": ack.sequence, "duplicate": true})
+        }
+        Ok(ack) => serde_json::json!({"stream": ack.stream, "seq": ack.sequence}),
+        Err(error) => {
+            serde_json::json!({"error": {"code": 400, "description": error.message()}})
+        }
+    };
+    let payload = answer.to_string().into();
+    InboundMessage { subject: reply, reply: None, headers: None, payload }
 }
 
 fn closed() -> Error {

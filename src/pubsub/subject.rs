@@ -102,6 +102,19 @@ pub(crate) fn matches(pattern: &str, subject: &str) -> bool {
     tokens.next().is_none()
 }
 
+/// Whether some subject is matched by both patterns.
+pub(crate) fn overlap(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('.'), other.split('.'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
+            _ => return false,
+        }
+    }
+}
+
 /// Whether a subject to subscribe to, checked before, is a pattern.
 pub(crate) fn has_wildcard(subject: &str) -> bool {
     subject.contains(['*', '>'])
@@ -199,6 +212,23 @@ mod tests {
             prop_assert!(matches(&tail, &subject));
             prop_assert!(matches(&tail, &longer));
             prop_assert!(!matches(&below, &subject));
+        }
+
+        #[test]
+        fn patterns_overlap_when_a_subject_is_in_both(
+            one in "(a|b|\\*)(\\.(a|b|\\*)){0,2}(\\.>)?", other in "(a|b|\\*)(\\.(a|b|\\*)){0,2}(\\.>)?",
+        ) {
+            let tokens = ["a", "b"];
+            let mut subjects: Vec<String> = tokens.map(str::to_owned).to_vec();
+            let mut longer = subjects.clone();
+            for _ in 0..4 {
+                let next = longer.iter().flat_map(|it| tokens.map(|t| format!("{it}.{t}")));
+                longer = next.collect();
+                subjects.extend_from_slice(&longer);
+            }
+            let both = subjects.iter().any(|it| matches(&one, it) && matches(&other, it));
+            prop_assert_eq!(overlap(&one, &other), both);
+            prop_assert_eq!(overlap(&other, &one), both);
         }
 
         #[test]
