@@ -13,6 +13,7 @@ use crate::kv::{self, Kv};
 use crate::metrics;
 use crate::pubsub::{PubSub, memory, nats};
 use crate::settings::Settings;
+use crate::streams::Streams;
 
 mod auth;
 pub(crate) mod capabilities;
@@ -139,6 +140,12 @@ impl Connector {
     #[must_use]
     pub fn pubsub(&self) -> PubSub {
         self.0.pubsub.clone()
+    }
+
+    /// The streams on this connection, with the topic prefix of the settings.
+    #[must_use]
+    pub fn streams(&self) -> Streams {
+        self.0.pubsub.streams()
     }
 
     /// Key-value on this connection, with the default bucket, prefixes, key codec and serializer of

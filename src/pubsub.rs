@@ -46,6 +46,7 @@ use crate::metrics;
 use crate::registry::{Local, Registry};
 use crate::serializer::Serializer;
 use crate::settings::Settings;
+use crate::streams::{self, Provision, StreamConfig, Streams};
 
 mod dispatch;
 pub mod driver;
@@ -273,6 +274,38 @@ impl PubSub {
         Call::new(Flush::new(self.clone()))
     }
 
+    /// Makes the stream of `config`, or checks the one that is there, which stays as it is: how it
+    /// differs is logged and told. The handle's prefix is put before each subject. Options:
+    /// [`update`](Call::update), [`ignore_prefix`](Call::ignore_prefix).
+    ///
+    /// Of several that make it at the same time one does, and all succeed. With
+    /// [`schedules`](StreamConfig::schedules) the stream gets one more subject, for the schedules.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name, subject or option that cannot be; `Conflict` when another stream
+    /// has one of the subjects; `Unsupported` for an option that the server lacks (the stream is
+    /// not made then), more replicas than it has servers, and on a driver without streams;
+    /// `Unauthorized` naming the subject that is not permitted; `Unavailable`, `Timeout`, `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropped once polled, the stream may have been made.
+    pub fn stream(&self, config: StreamConfig) -> Call<Provision> {
+        Provision::call(self.clone(), config)
+    }
+
+    /// The driver's streams, to ask for, change, empty and delete them.
+    #[must_use]
+    pub fn streams(&self) -> Streams {
+        Streams::new(self.clone())
+    }
+
+    /// What calls on streams need of this handle.
+    pub(crate) fn target(&self) -> Result<streams::Target> {
+        let bound = self.bind()?;
+        let Core { driver, timeout, life, .. } = bound.core().clone();
+        Ok(streams::Target { driver, life, prefix: bound.prefix().to_owned(), timeout })
+    }
+
     /// Encodes a value as [`publish`](Self::publish) does.
     ///
     /// # Errors
@@ -427,6 +460,17 @@ pub fn request<T: Serialize + ?Sized>(topic: impl IntoTopic, value: &T) -> Call<
 /// [`PubSub::flush`] on the default driver.
 pub fn flush() -> Call<Flush> {
     default_driver().flush()
+}
+
+/// [`PubSub::stream`] on the default driver.
+pub fn stream(config: StreamConfig) -> Call<Provision> {
+    default_driver().stream(config)
+}
+
+/// [`PubSub::streams`] of the default driver.
+#[must_use]
+pub fn streams() -> Streams {
+    default_driver().streams()
 }
 
 /// [`PubSub::marshal`] with the default driver's serializer.

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::kv;
 use crate::metrics;
 use crate::pubsub::{Driver, Tasks, memory};
+use crate::streams::Declared;
 
 static LIVE: Mutex<Vec<Weak<Life>>> = Mutex::new(Vec::new());
 
@@ -24,6 +25,8 @@ static LIVE: Mutex<Vec<Weak<Life>>> = Mutex::new(Vec::new());
 pub(crate) struct Life {
     pub(super) back_end: BackEnd,
     pub(crate) tasks: Tasks,
+    /// The streams that were declared here.
+    pub(crate) declared: Declared,
     /// Those of the connector's key-value store.
     locks: Arc<kv::Locks>,
     drain_timeout: Duration,
@@ -70,7 +73,9 @@ impl Life {
         metrics: metrics::Connection,
     ) -> Arc<Life> {
         let (tasks, drained) = (Tasks::default(), OnceCell::new());
-        let life = Arc::new(Life { back_end, tasks, locks, drain_timeout, metrics, drained });
+        let declared = Declared::default();
+        let life = Life { back_end, tasks, declared, locks, drain_timeout, metrics, drained };
+        let life = Arc::new(life);
         let mut live = lock();
         live.retain(|known| known.strong_count() > 0);
         live.push(Arc::downgrade(&life));

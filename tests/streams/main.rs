@@ -1,6 +1,8 @@
 //! Streams on real servers: made, checked, changed, emptied, deleted, and what is refused.
 
+mod core_only;
 mod driver;
+mod provision;
 
 use std::time::Duration;
 
