@@ -42,6 +42,9 @@ pub(crate) struct Link {
     /// with this number; see `leave`.
     pub(super) exact_leave: tokio::sync::Mutex<Option<(u64, bool)>>,
     pub(super) sources: Sources,
+    /// Held while a stream is changed: the server takes its config whole, so what two changes read
+    /// before would undo one of them.
+    pub(crate) changing_stream: tokio::sync::Mutex<()>,
     /// Hands out answers. Its subscriber keeps the connection open, so it must not outlive this.
     listener: AbortHandle,
 }
@@ -93,6 +96,7 @@ impl Link {
             capabilities: Mutex::new(None),
             exact_leave: tokio::sync::Mutex::new(None),
             sources: Sources::default(),
+            changing_stream: tokio::sync::Mutex::new(()),
             listener,
         });
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&link);

@@ -31,13 +31,16 @@ impl Options {
         self.0.iter().find(|setting| !setting.holds(&info.config)).map(|setting| setting.option)
     }
 
-    /// Whether a stream, changed from `before` by these, was changed back by somebody who had read
-    /// it before.
-    pub(crate) fn is_undone(&self, before: &Map<String, Value>, now: &Info) -> bool {
-        self.0.iter().any(|setting| {
-            !setting.holds(before)
-                && !setting.holds(&now.config)
-                && before.get(setting.field) == now.config.get(setting.field)
+    /// The first option that a stream, changed from `before` by these, does not have and had not
+    /// before: somebody who had read it before has changed it since, or the server left it out.
+    pub(crate) fn first_undone(&self, before: &Info, now: &Info) -> Option<Undone> {
+        let undone = self.0.iter().find(|setting| {
+            let field = setting.field;
+            !setting.holds(&now.config) && before.config.get(field) == now.config.get(field)
+        });
+        undone.map(|setting| Undone {
+            option: setting.option,
+            is_absent: !now.config.contains_key(setting.field),
         })
     }
 
@@ -46,6 +49,14 @@ impl Options {
             config.insert((*field).to_owned(), value.clone());
         }
     }
+}
+
+/// An option that a change did not bring.
+#[derive(Debug)]
+pub(crate) struct Undone {
+    pub(crate) option: &'static str,
+    /// The server tells nothing of it.
+    pub(crate) is_absent: bool,
 }
 
 impl Setting {

@@ -27,11 +27,7 @@ impl Driver for CoreOnly {
         self.0.publish(message, deadline)
     }
 
-    fn publish_acked(
-        &self,
-        _: OutboundMessage,
-        _: Instant,
-    ) -> BoxFuture<'_, Result<Ack>> {
+    fn publish_acked(&self, _: OutboundMessage, _: Instant) -> BoxFuture<'_, Result<Ack>> {
         async { unreachable!("it is not claimed") }.boxed()
     }
 

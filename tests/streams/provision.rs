@@ -87,24 +87,33 @@ async fn race(version: Version) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_that_cross_all_last() {
+async fn changes_that_cross_in_one_process_all_last() {
     let server = Server::builder().jetstream().start().await;
-    let connectors = join_all((0..4).map(|_| connect(&server))).await;
+    let connectors = [connect(&server).await, connect(&server).await];
+    let streams = connectors[0].streams();
     let config = || StreamConfig::new("S", ["s.>"]);
     connectors[0].pubsub().stream(config()).await.unwrap();
     for round in 1..=20 {
-        let calls = [
+        let changes = [
             config().max_age(round * HOUR),
             config().max_messages(u64::from(round)),
             config().max_bytes(u64::from(round) << 20),
             config().description(round.to_string()),
         ];
-        let all = calls.clone();
-        let calls = connectors.iter().zip(calls).map(|(one, call)| one.streams().update(call));
-        join_all(calls).await.into_iter().for_each(|done| drop(done.unwrap()));
-        let now = connectors[0].streams().status("S").await.unwrap().unwrap().config;
-        for wanted in all {
+        join_all(changes.clone().map(|change| streams.update(change)))
+            .await
+            .into_iter()
+            .for_each(|done| drop(done.unwrap()));
+        let now = streams.status("S").await.unwrap().unwrap().config;
+        for wanted in &changes {
             assert_eq!(wanted.differences(&now), [], "round {round}");
+        }
+        // Of those that cross from two connections, each lasts until it is told.
+        let changes = [config().max_age(HOUR), config().max_messages(9)];
+        let calls = connectors.iter().zip(changes.clone());
+        let calls = calls.map(|(connector, change)| connector.streams().update(change));
+        for (done, wanted) in join_all(calls).await.into_iter().zip(&changes) {
+            assert_eq!(wanted.differences(&done.unwrap().config), [], "round {round}");
         }
     }
 }
@@ -286,6 +295,7 @@ async fn metadata_of_others_stays() {
     let changed = connector.pubsub().stream(change).update().await.unwrap();
     assert!(!changed.created && changed.differences.is_empty());
     let stream = connector.jetstream().unwrap().get_stream("S").await.unwrap();
-    let metadata: BTreeMap<_, _> = stream.cached_info().config.metadata.clone().into_iter().collect();
+    let metadata: BTreeMap<_, _> =
+        stream.cached_info().config.metadata.clone().into_iter().collect();
     assert_eq!(metadata.get("owner").map(String::as_str), Some("them"));
 }

@@ -6,11 +6,16 @@ use tokio::time::Instant;
 
 use super::config::{changed, check_supported, new_stream, options, status};
 use crate::connector::Link;
+use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
-use crate::jetstream::{self, Info, Options};
+use crate::jetstream::{self, Info, Undone};
 use crate::kv::retry::Retry;
 use crate::pubsub::driver::{InboundMessage, Stored};
 use crate::streams::{StreamConfig, StreamStatus};
+
+/// How often a change that seems to be undone by others is made. Then the server has left it out:
+/// what it does not know and what is switched off look alike.
+const CROSSED_AT_MOST: u32 = 10;
 
 pub(super) async fn stream(
     link: &Link,
@@ -46,17 +51,18 @@ pub(super) async fn create_stream(
     let stream = new_stream(config, &server);
     let made = jetstream::create(link, name, &stream, deadline).await;
     let info = made.map_err(|error| overlap(about(error, name)))?;
-    if let Err(error) = check_options(&options(config), &info, server.server_version()) {
+    if let Some(option) = options(config).first_missing(&info) {
         if let Err(error) = jetstream::delete(link, name, deadline).await {
             tracing::warn!(stream = name, %error, "a stream that lacks an option was not deleted");
         }
-        return Err(about(error, name));
+        return Err(about(left_out(option, server.server_version()), name));
     }
     Ok(status(name, &info))
 }
 
-/// Changes what `config` sets, from what is there now. The server takes each change whole and does
-/// not tell when two cross, so what was set is looked at once more.
+/// Changes what `config` sets, from what is there now. The server takes a config whole, without a
+/// condition: when the changes of two processes cross, the later one undoes the other. So what was
+/// set is looked at once more; who comes even later is not seen.
 pub(super) async fn update_stream(
     link: &Link,
     config: &StreamConfig,
@@ -66,7 +72,12 @@ pub(super) async fn update_stream(
     let server = link.capabilities(deadline).await?;
     check_supported(config, &server)?;
     let options = options(config);
+    let _one_at_a_time = within(deadline, link.changing_stream.lock()).await.map_err(|_| {
+        let busy = "another call was still changing a stream at the deadline";
+        about(Error::new(ErrorKind::Timeout, busy), name)
+    })?;
     let mut retry = Retry::until(deadline);
+    let mut tries = 0;
     loop {
         let before = current(link, name, deadline).await?;
         if options.first_missing(&before).is_none() {
@@ -74,16 +85,22 @@ pub(super) async fn update_stream(
         }
         let stream = changed(config, &options, &before);
         match jetstream::update(link, name, &stream, deadline).await {
-            Ok(info) => {
-                check_options(&options, &info, server.server_version())
-                    .map_err(|error| about(error, name))?;
-            }
+            Ok(_) => tries += 1,
             Err(error) if jetstream::is_temporary(&error) && retry.pause().await => continue,
             Err(error) => return Err(overlap(about(error, name))),
         }
         let now = current(link, name, deadline).await?;
-        if !options.is_undone(&before.config, &now) || !retry.pause().await {
-            return Ok(status(name, &now));
+        match options.first_undone(&before, &now) {
+            None => return Ok(status(name, &now)),
+            Some(Undone { option, is_absent: true }) if tries == CROSSED_AT_MOST => {
+                return Err(about(left_out(option, server.server_version()), name));
+            }
+            Some(_) if retry.pause().await => {}
+            Some(Undone { option, .. }) => {
+                let others = "others change the stream at the same time; try again";
+                let error = Error::new(ErrorKind::Conflict, others).with("option", option);
+                return Err(about(error, name));
+            }
         }
     }
 }
@@ -97,18 +114,15 @@ async fn current(link: &Link, name: &str, deadline: Instant) -> Result<Info> {
 }
 
 /// Old servers leave out in silence what they do not know.
-fn check_options(options: &Options, info: &Info, version: &str) -> Result<()> {
-    match options.first_missing(info) {
-        None => Ok(()),
-        Some(option) => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "the server that holds the stream leaves this option out: it is older than needed; \
-                 connected to {version}"
-            ),
-        )
-        .with("option", option)),
-    }
+fn left_out(option: &'static str, version: &str) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "the server that holds the stream leaves this option out: it is older than needed; \
+             connected to {version}"
+        ),
+    )
+    .with("option", option)
 }
 
 /// Another stream has one of its subjects.
