@@ -35,3 +35,5 @@ pub use crate::kv::Storage;
 
 pub(crate) use declared::Declared;
 pub(crate) use handle::Target;
+#[allow(unused_imports, reason = "for durable subscriptions")]
+pub(crate) use provision::make_or_find;
