@@ -45,7 +45,13 @@ pub(super) fn complete(config: &StreamConfig) -> Result<StreamConfig> {
 
 /// The options of a stream after a change.
 pub(super) fn changed(present: &StreamConfig, change: &StreamConfig) -> Result<StreamConfig> {
-    let merged = merge(present, change);
+    let mut merged = merge(present, change);
+    // Message ids are not known for longer than messages are kept.
+    if let Some(age) = merged.max_age.filter(|age| !age.is_zero())
+        && change.duplicate_window.is_none()
+    {
+        merged.duplicate_window = merged.duplicate_window.map(|window| window.min(age));
+    }
     let work_queue = |config: &StreamConfig| config.retention == Some(Retention::WorkQueue);
     let refuse = |what| Err(refused(what, &present.name));
     if merged.storage != present.storage {
