@@ -2,6 +2,9 @@
 //! and how they live through faults.
 
 mod delivery;
+mod faults;
+mod made;
+mod moves;
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -68,6 +71,14 @@ impl Bench {
         assert!(made["error"].is_null(), "{made}");
     }
 
+    async fn consumer(&self) -> Value {
+        self.api(&format!("CONSUMER.INFO.{STREAM}.{CONSUMER}"), Value::Null).await
+    }
+
+    async fn delete_consumer(&self) {
+        assert!(self.streams().delete_consumer(STREAM, CONSUMER, soon()).await.unwrap());
+    }
+
     /// Publishes numbers, each acknowledged by the stream.
     async fn publish(&self, numbers: std::ops::Range<u64>) {
         let context = self.connector.jetstream().unwrap();
@@ -111,6 +122,18 @@ impl Bench {
 
 fn config() -> ConsumerConfig {
     ConsumerConfig::new(STREAM, CONSUMER)
+}
+
+/// Every number was seen; how many were seen more than once.
+fn all_of(seen: &[u64], numbers: std::ops::Range<u64>) -> usize {
+    let mut sorted = seen.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let missing: Vec<_> =
+        numbers.clone().filter(|number| sorted.binary_search(number).is_err()).collect();
+    assert!(missing.is_empty(), "never delivered: {missing:?}");
+    assert_eq!(sorted.len() as u64, numbers.end - numbers.start);
+    seen.len() - sorted.len()
 }
 
 fn number(delivery: &Delivery) -> u64 {

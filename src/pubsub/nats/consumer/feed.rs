@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::message::OutboundMessage;
@@ -28,9 +28,9 @@ use crate::pubsub::driver::{Delivery, InboundMessage};
 /// How long one pull may wait for messages.
 const PULL: Duration = Duration::from_secs(30);
 /// How often the server says that it is there while there are no messages.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Without a word for so long, with a pull open, something is lost.
-const SILENCE: Duration = Duration::from_millis(2500);
+const SILENCE: Duration = Duration::from_secs(5);
 /// The most bytes that one pull brings, unless a single message is larger.
 const PULL_BYTES: usize = 8 * 1024 * 1024;
 /// How often it is asked how far all members are.
@@ -56,6 +56,8 @@ pub(super) struct Feed {
     inbox: String,
     pull_subject: Subject,
     limits: Limits,
+    /// The most messages that it may have under way, whatever room there is.
+    most: usize,
     /// The connection that it was opened on.
     connection: u64,
     /// Messages and words taken off the subscriber.
@@ -74,6 +76,8 @@ pub(super) struct Feed {
     silence: Pin<Box<Sleep>>,
     refresh: Option<BoxFuture<'static, ()>>,
     refreshed: Instant,
+    /// What was taken when that was asked last.
+    told: u64,
 }
 
 impl Feed {
@@ -99,12 +103,17 @@ impl Feed {
                 return Err(Error::new(ErrorKind::Timeout, "the connection takes no more"));
             }
         };
+        let limits = consumer.limits();
+        // What does not fit into the subscription's channel is dropped; the server's words need some
+        // of it as well.
+        let channel = link.settings().subscription_capacity() / 2;
         let feed = Box::new(Feed {
             control,
             subscriber,
             inbox,
             pull_subject,
-            limits: consumer.limits(),
+            limits,
+            most: channel.min(limits.in_flight.unwrap_or(usize::MAX)).max(1),
             connection,
             taken: 0,
             open: 0,
@@ -117,6 +126,7 @@ impl Feed {
             silence: Box::pin(sleep_until(after(SILENCE))),
             refresh: None,
             refreshed: Instant::now(),
+            told: 0,
             consumer: consumer.clone(),
         });
         match link.refusal(deadline, |denied| *denied == refusal).await? {
@@ -148,8 +158,8 @@ impl Feed {
         }
         // Nothing has arrived: time to look around.
         self.check_connection()?;
+        self.poll_silence(cx)?;
         self.poll_refresh(cx);
-        ready!(self.poll_silence(cx))?;
         self.control.waker.register(cx.waker());
         self.check_calls()?;
         Poll::Pending
@@ -187,10 +197,11 @@ impl Feed {
                 Poll::Pending => return Ok(()),
             }
         }
-        if self.open > room / 2 || room == 0 {
+        let window = room.min(self.most);
+        if window == 0 || self.open > window / 2 {
             return Ok(());
         }
-        self.pull(room);
+        self.pull(window - self.open);
         if let Some(sending) = &mut self.sending
             && let Poll::Ready(sent) = sending.poll_unpin(cx)
         {
@@ -201,18 +212,9 @@ impl Feed {
     }
 
     #[cold]
-    fn pull(&mut self, room: usize) {
+    fn pull(&mut self, wanted: usize) {
         let link = &self.consumer.link;
-        // What does not fit into the subscription's channel is dropped; the server's words need some
-        // of it as well.
-        let room = room
-            .min(link.settings().subscription_capacity() / 2)
-            .min(self.limits.in_flight.unwrap_or(usize::MAX));
-        let most = self.limits.batch.unwrap_or(usize::MAX);
-        let batch = room.saturating_sub(self.open).min(most);
-        if batch == 0 || self.open > room / 2 {
-            return;
-        }
+        let batch = wanted.min(self.limits.batch.unwrap_or(usize::MAX));
         let expires = self.limits.expires.map_or(PULL, |longest| longest.min(PULL));
         let mut request = json!({
             "batch": batch,
@@ -238,11 +240,7 @@ impl Feed {
         };
         let link = link.clone();
         self.sending = Some(async move { link.publish(message, after(SILENCE)).await }.boxed());
-        if self.refresh.is_none() && now - self.refreshed > REFRESH {
-            self.refreshed = now;
-            let consumer = self.consumer.clone();
-            self.refresh = Some(async move { consumer.refresh(after(REFRESH)).await }.boxed());
-        }
+        self.refresh(now);
     }
 
     /// The limit of a pull in bytes, if its messages could be too large together.
@@ -251,6 +249,15 @@ impl Feed {
         let largest = self.consumer.link.client().max_payload();
         let bounded = batch.saturating_mul(largest) > self.max_bytes;
         (bounded || limit < usize::MAX).then_some(self.max_bytes.min(limit))
+    }
+
+    /// Asks how far all members are, now and then.
+    fn refresh(&mut self, now: Instant) {
+        if self.refresh.is_none() && now - self.refreshed > REFRESH {
+            (self.refreshed, self.told) = (now, self.taken);
+            let consumer = self.consumer.clone();
+            self.refresh = Some(async move { consumer.refresh(after(REFRESH)).await }.boxed());
+        }
     }
 
     fn poll_refresh(&mut self, cx: &mut Context<'_>) {
@@ -262,21 +269,26 @@ impl Feed {
     }
 
     /// The clock is read only when there is nothing else to do.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
         if self.heard {
-            self.heard = false;
-            self.lively = true;
+            (self.heard, self.lively) = (false, true);
             self.last_word = Instant::now();
         }
         while self.silence.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let end = self.last_word + SILENCE;
-            if self.open > 0 && now >= end {
-                return Poll::Ready(Err(doubt("the server is silent")));
+            let mut end = now + SILENCE;
+            if self.open > 0 {
+                end = self.last_word + SILENCE;
+                if now >= end {
+                    return Err(doubt("the server is silent"));
+                }
             }
-            self.silence.as_mut().reset(if self.open > 0 { end } else { now + SILENCE });
+            self.silence.as_mut().reset(end);
+            if self.taken > self.told {
+                self.refresh(now);
+            }
         }
-        Poll::Ready(Ok(()))
+        Ok(())
     }
 
     /// What the server says in place of a message.

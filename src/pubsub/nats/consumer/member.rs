@@ -21,6 +21,8 @@ use crate::connector::Link;
 use crate::connector::link::closed;
 use crate::deadline::{after, within};
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream;
+use crate::kv::retry::Retry;
 use crate::pubsub::driver::{ConsumerConfig, Consuming, Deliveries, Delivery, DeliveryEvents};
 
 /// How long one try to begin anew may take.
@@ -41,8 +43,13 @@ pub(super) async fn join(
     if link.status().is_draining() {
         return Err(closed());
     }
-    let (consumer, ack_wait, differences) =
-        Consumer::join(link, config, overwrite, deadline).await?;
+    let mut retry = Retry::until(deadline);
+    let (consumer, ack_wait, differences) = loop {
+        match Consumer::join(link, config, overwrite, deadline).await {
+            Err(error) if jetstream::is_temporary(&error) && retry.pause().await => {}
+            joined => break joined?,
+        }
+    };
     // A pull that no server takes shows whether this user may pull at all.
     let nonsense = Bytes::from_static(br#"{"batch":1,"expires":1,"idle_heartbeat":1000000000}"#);
     match link.ask(consumer.pull_subject(), nonsense, deadline).await {
