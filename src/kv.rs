@@ -29,6 +29,7 @@
 //! values. Reads of a bucket that does not exist are misses and create nothing; writes create it.
 
 mod calls;
+mod claim;
 mod combine;
 mod config;
 pub mod driver;
@@ -55,6 +56,7 @@ pub use calls::{
     Entry, Event, GetAll, GetOrLoad, Increment, KeyStream, Keys, Lock, Many, Pairs, Provisioned,
     Read, ReadMany, Record, Replace, Set, SetMany, Transaction, Watch, Watcher,
 };
+pub(crate) use claim::{Claim, Claimed};
 pub use config::{BucketConfig, Storage};
 pub use driver::{Capabilities, Driver};
 pub(crate) use facade::register;

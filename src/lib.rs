@@ -153,6 +153,7 @@
 //!
 //! - `yaml`, `toml` (default): settings files in these formats.
 //! - `metrics`: counters, gauges and histograms of all of it, through the `metrics` facade.
+//! - `otel`: W3C trace context in the headers of messages, for `tracing-opentelemetry`.
 //! - `conformance`: the suites for authors of drivers, outside semver.
 
 mod backoff;
@@ -167,11 +168,14 @@ pub mod doctor;
 mod error;
 mod jetstream;
 pub mod kv;
+pub mod layers;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(not(feature = "metrics"))]
 #[path = "metrics/off.rs"]
 mod metrics;
+#[cfg(feature = "otel")]
+mod otel;
 pub mod pubsub;
 mod registry;
 pub mod serializer;

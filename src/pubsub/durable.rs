@@ -53,6 +53,8 @@ pub struct Durable<H> {
     topics: Vec<Subject>,
     ignore_prefix: bool,
     handler: H,
+    /// What its layers need.
+    checks: Vec<BoxFuture<'static, Result<()>>>,
     /// The first thing that can never work.
     fault: Option<Error>,
     stream: Option<String>,
@@ -127,13 +129,14 @@ impl<H: Handler> Call<Subscribe<H>> {
 
 impl<H: Handler> Durable<H> {
     fn new(subscribe: Subscribe<H>, name: String) -> Self {
-        let Subscribe { place, handler, concurrency } = subscribe;
+        let Subscribe { place, handler, concurrency, checks } = subscribe;
         let mut durable = Durable {
             name,
             handle: place.handle,
             topics: vec![place.topic],
             ignore_prefix: place.ignore_prefix,
             handler,
+            checks,
             fault: None,
             stream: None,
             start: Start::All,
@@ -297,6 +300,9 @@ impl<H: Handler> Durable<H> {
         let mut dead_letters = self.dead_letters(prefix, &filters)?;
         let core = handle.core();
         let streams = core.driver.streams().ok_or_else(|| no_streams(core.driver.name()))?;
+        for check in self.checks {
+            check.await?;
+        }
         let deadline = after(timeout.unwrap_or(core.timeout));
         let stream = match self.stream.take() {
             Some(stream) => stream,

@@ -121,6 +121,11 @@ impl Message {
             })
     }
 
+    /// A durable subscription's message that could not be decoded.
+    pub(crate) fn is_undecodable(&self) -> bool {
+        matches!(&self.raw, Raw::Durable(delivered) if delivered.is_undecodable())
+    }
+
     /// Answers the sender: a publish to the reply subject, without prefix.
     ///
     /// # Errors

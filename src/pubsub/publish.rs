@@ -136,9 +136,10 @@ impl Draft {
             Some(nats) => nats.link().client().max_payload(),
             None => core.driver.capabilities().max_payload,
         };
-        let headers = self.headers.as_deref().map_or(0, wire_size);
-        check_size(limit, self.payload.len() + headers)
-            .map_err(|error| error.with("topic", self.subject.as_str()))?;
+        let size = self.payload.len() + self.headers.as_deref().map_or(0, wire_size);
+        check_size(limit, size).map_err(|error| error.with("topic", self.subject.as_str()))?;
+        #[cfg(feature = "otel")]
+        crate::otel::inject(&mut self.headers, limit - size);
         Ok(handle)
     }
 

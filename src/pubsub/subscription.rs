@@ -17,6 +17,7 @@ use crate::connector::link::closed;
 use crate::deadline::{after, within};
 use crate::difference::Difference;
 use crate::error::{Error, ErrorKind, Result};
+use crate::layers::Layer;
 use crate::metrics;
 
 /// Where and how to subscribe; shared by handlers and streams.
@@ -106,11 +107,13 @@ pub struct Subscribe<H> {
     pub(super) place: Place,
     pub(super) handler: H,
     pub(super) concurrency: usize,
+    /// What the layers need, asked before anything is made.
+    pub(super) checks: Vec<BoxFuture<'static, Result<()>>>,
 }
 
 impl<H: Handler> Subscribe<H> {
     pub(super) fn new(handle: PubSub, topic: Subject, handler: H) -> Self {
-        Subscribe { place: Place::new(handle, topic), handler, concurrency: 1 }
+        Subscribe { place: Place::new(handle, topic), handler, concurrency: 1, checks: Vec::new() }
     }
 }
 
@@ -130,6 +133,18 @@ impl<H: Handler> Call<Subscribe<H>> {
     pub fn ignore_prefix(self) -> Self {
         self.map_operation(|subscribe| subscribe.place.ignore_prefix())
     }
+
+    /// Puts a layer around the handler, and around the layers that it has: the one added last is
+    /// the outermost. [`layers`](crate::layers) has a right and a wrong order.
+    ///
+    /// On await, also the errors of the layer: `Unsupported` when it needs what the server lacks.
+    pub fn layer<L: Layer<H>>(self, layer: L) -> Call<Subscribe<impl Handler>> {
+        self.map(|subscribe| {
+            let Subscribe { place, handler, concurrency, mut checks } = subscribe;
+            checks.extend(layer.check());
+            Subscribe { place, handler: layer.layer(handler), concurrency, checks }
+        })
+    }
 }
 
 impl<H: Handler> Operation for Subscribe<H> {
@@ -139,6 +154,9 @@ impl<H: Handler> Operation for Subscribe<H> {
         let subscribe = async move {
             if !(1..=MAX_CONCURRENCY).contains(&self.concurrency) {
                 return Err(bad_concurrency(self.concurrency));
+            }
+            for check in self.checks {
+                check.await?;
             }
             let (handle, source, task) = self.place.open(timeout).await?;
             dispatch::start(source, self.handler, self.concurrency, handle.clone(), &task);

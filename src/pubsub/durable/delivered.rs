@@ -112,7 +112,7 @@ impl Delivered {
         self.undecodable.store(undecodable, Ordering::Relaxed);
     }
 
-    pub(super) fn is_undecodable(&self) -> bool {
+    pub(crate) fn is_undecodable(&self) -> bool {
         self.undecodable.load(Ordering::Relaxed)
     }
 
