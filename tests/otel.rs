@@ -4,7 +4,8 @@ use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use nats_connector::layers::Traced;
-use nats_connector::pubsub::{Message, PubSub};
+use nats_connector::pubsub::{Message, Outcome, PubSub};
+use nats_connector::streams::StreamConfig;
 use nats_connector::{Connector, Settings};
 use opentelemetry::Context;
 use opentelemetry::baggage::BaggageExt as _;
@@ -109,20 +110,25 @@ async fn a_request_and_its_answer_carry_the_trace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_keeps_the_trace_of_what_it_stores() {
     let (_server, connector) = start().await;
-    let context = connector.jetstream().unwrap();
-    let config = async_nats::jetstream::stream::Config {
-        name: "STORED".to_owned(),
-        subjects: vec!["stored".to_owned()],
-        ..Default::default()
-    };
-    let stream = context.create_stream(config).await.unwrap();
+    let pubsub = connector.pubsub();
+    pubsub.stream(StreamConfig::new("STORED", ["stored"])).await.unwrap();
     let span = tracing::info_span!("store", otel.name = "storer");
-    let publish = connector.pubsub().publish("stored", &1).jetstream();
-    let ack = publish.instrument(span).await.unwrap();
-    let stored = stream.get_raw_message(ack.sequence).await.unwrap();
+    pubsub.publish("stored", &1).jetstream().instrument(span).await.unwrap();
+    // Each delivery is a child of its own.
+    let handler = async |msg: Message| match msg.delivery().unwrap().deliveries() {
+        1 => Outcome::retry_after(Duration::ZERO),
+        _ => Outcome::Ack,
+    };
+    let call = pubsub.subscribe("stored", handler).layer(Traced::new("store")).durable("store");
+    let subscription = call.await.unwrap();
+    eventually(LIMIT, || async { subscription.stats().handled == 1 }).await;
+    assert_child("process store", "storer").await;
     let storer = self::span("storer").await.span_context;
-    let expected = format!("00-{}-{}-01", storer.trace_id(), storer.span_id());
-    assert_eq!(stored.headers.get("traceparent").unwrap().as_str(), expected);
+    let children = || {
+        let spans = SPANS.lock().unwrap();
+        spans.iter().filter(|span| span.parent_span_id == storer.span_id()).count()
+    };
+    eventually(LIMIT, || async { children() == 2 }).await;
 }
 
 /// The headers of the next message.

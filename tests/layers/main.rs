@@ -1,6 +1,7 @@
 //! Layers around handlers, on the memory driver and on a real nats-server.
 
 mod dedupe;
+mod durable;
 mod faults;
 mod order;
 mod retry;

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nats_connector::layers::Traced;
 use nats_connector::pubsub::{Message, Outcome};
+use nats_connector::streams::StreamConfig;
 use nats_connector::{BoxError, Error, ErrorKind};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -123,5 +125,36 @@ async fn a_span_has_what_is_known_of_its_message() {
             [None, some("as told"), some("down"), None, some("no such order")]
         );
         assert_eq!(column("messaging.message.body.size")[0], some("4"));
+    }
+}
+
+#[tokio::test]
+async fn a_durable_subscription_adds_where_its_messages_come_from() {
+    let spans = Spans::default();
+    let subscriber = tracing_subscriber::registry().with(spans.clone());
+    let _default = tracing::subscriber::set_default(subscriber);
+    let (_server, connectors) = connectors().await;
+    for connector in connectors {
+        spans.0.lock().unwrap().clear();
+        let pubsub = connector.pubsub();
+        pubsub.stream(StreamConfig::new("ORDERS", ["orders"])).await.unwrap();
+        pubsub.publish("orders", &1).jetstream().await.unwrap();
+        let handler = async |msg: Message| match msg.delivery().unwrap().deliveries() {
+            1 => Outcome::retry_after(Duration::ZERO),
+            _ => Outcome::Ack,
+        };
+        let call =
+            pubsub.subscribe("orders", handler).layer(Traced::new("bill")).durable("billing");
+        let subscription = call.await.unwrap();
+        done(&subscription, 2).await;
+        let spans = spans.0.lock().unwrap().clone();
+        for (deliveries, outcome) in [("1", "retry"), ("2", "ack")] {
+            let told = |(_, fields): &&(u64, Told)| fields["deliveries"] == deliveries;
+            let (_, fields) = spans.iter().find(told).unwrap();
+            assert_eq!(fields["stream"], "ORDERS");
+            assert_eq!(fields["sequence"], "1");
+            assert_eq!(fields["messaging.destination.subscription.name"], "billing");
+            assert_eq!(fields["outcome"], outcome);
+        }
     }
 }
