@@ -209,18 +209,21 @@ impl Connector {
                 let limit = self.0.settings.request_timeout().min(Duration::from_secs(2));
                 link.health(after(limit)).await
             }
-            other => Health {
-                state: self.state(),
-                server: Some("memory:".to_owned()),
-                round_trip: (self.state() == State::Connected).then_some(Duration::ZERO),
-                reconnects: 0,
-                last_error: None,
-                dropped_messages: match other {
-                    BackEnd::Memory(driver, ..) => driver.dropped(),
-                    _ => 0,
-                },
-                jetstream: Some(false),
-            },
+            other => {
+                self.0.life.metrics().tell_state();
+                Health {
+                    state: self.state(),
+                    server: Some("memory:".to_owned()),
+                    round_trip: (self.state() == State::Connected).then_some(Duration::ZERO),
+                    reconnects: 0,
+                    last_error: None,
+                    dropped_messages: match other {
+                        BackEnd::Memory(driver, ..) => driver.dropped(),
+                        _ => 0,
+                    },
+                    jetstream: Some(false),
+                }
+            }
         }
     }
 

@@ -1,11 +1,12 @@
 //! Metrics of the whole library through the [`metrics`](https://docs.rs/metrics) facade (feature
 //! `metrics`): whatever recorder the application installs gets them.
 //!
-//! [`all`] lists them. Nothing is to be switched on.
+//! [`all`] lists them, `docs/metrics.md` shows them as a table. Nothing is to be switched on.
 //!
 //! - **Order.** Install the recorder before connecting. One that comes later is found when
-//!   something is counted next: counters then begin at that moment, and the gauges of what stands
-//!   (the connection's state, the near cache) are right from then on.
+//!   something is counted next: counters begin there, and what stands (the connection's state, the
+//!   size of a near cache) is told with its next change; the state also with the next
+//!   [health check](crate::Connector::health).
 //! - **Cost.** Handles are made once for each connector, bucket and subscription, and kept; a message
 //!   costs a few atomic operations and, where its time is taken, two looks at the clock. A recorder
 //!   without any field of its own is taken for none: box it.

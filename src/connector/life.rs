@@ -82,6 +82,10 @@ impl Life {
         life
     }
 
+    pub(super) fn metrics(&self) -> &metrics::Connection {
+        &self.metrics
+    }
+
     /// All that live.
     pub(crate) fn all() -> Vec<Arc<Life>> {
         lock().iter().filter_map(Weak::upgrade).collect()

@@ -100,6 +100,8 @@ impl Link {
             listener,
         });
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&link);
+        // The event that tells it may be under way still.
+        link.wire();
         Ok(link)
     }
 

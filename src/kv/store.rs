@@ -66,7 +66,7 @@ impl Store {
     }
 
     /// Reads a key from the store; a near cache takes in the answer.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         near: Option<&Near>,
         bucket: &str,

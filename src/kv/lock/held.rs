@@ -11,7 +11,7 @@ use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::driver::{Change, Condition, Consistency, Expiry, Found, Value};
 use crate::kv::retry::Retry;
-use crate::kv::slot::Slot;
+use crate::kv::slot::{Slot, Target};
 use crate::metrics::LockHeld;
 
 /// How long one try of a request may take: its answer may be lost.
@@ -261,11 +261,7 @@ pub(in crate::kv) fn patience(lease: Duration) -> Duration {
 /// What the store has of a lock's key. It is there until the store itself has ended it: two clocks
 /// that differ must not make two holders.
 pub(in crate::kv) async fn read(slot: &Slot, deadline: Instant) -> Result<Found> {
-    let found = slot.target.store.driver.get(
-        &slot.target.bucket,
-        slot.key(),
-        Consistency::Stored,
-        deadline,
-    );
+    let Target { store, bucket, .. } = &slot.target;
+    let found = store.ask(None, bucket, slot.key(), Consistency::Stored, deadline);
     found.await.map_err(|error| slot.explain(error))
 }
