@@ -17,6 +17,7 @@ mod consumer;
 mod options;
 mod position;
 mod refusal;
+mod stored;
 mod stream;
 
 pub(crate) use clock::Clock;
@@ -27,6 +28,7 @@ pub(crate) use refusal::{
     MESSAGE_TOO_LARGE, STREAM_FULL, SUBJECTS_OVERLAP, error, has_code, is_incomplete,
     is_switched_off, is_temporary, is_wrong_last_sequence,
 };
+pub(crate) use stored::read_message;
 pub(crate) use stream::{
     Info, create, delete, delete_message, info, last_message, message, names, purge, update,
 };

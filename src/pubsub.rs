@@ -48,11 +48,13 @@ use crate::serializer::Serializer;
 use crate::settings::Settings;
 use crate::streams::{self, Provision, StreamConfig, Streams};
 
+mod dead_letters;
 mod dispatch;
 pub mod driver;
 mod durable;
 mod handler;
 pub(crate) mod headers;
+mod later;
 pub mod memory;
 mod message;
 mod messages;
@@ -64,9 +66,13 @@ pub(crate) mod subject;
 mod subscription;
 mod topic;
 
+pub use dead_letters::{
+    DeadLetter, DeadLetterList, DeadLetters, Replay, ReplayAll, ReplayFailure, ReplayReport,
+};
 pub use driver::{Driver, Start};
 pub use durable::{DeliveryInfo, Durable};
 pub use handler::{Handler, HandlerResult, Outcome, with};
+pub use later::{CancelSchedule, PublishLater, Scheduled};
 pub use message::Message;
 pub use messages::{Messages, MessagesOf};
 pub use publish::{Delivery, Publish};
@@ -445,6 +451,16 @@ pub fn publish_bytes<S: IntoTopic, B: Into<Bytes>>(
 /// [`PubSub::subscribe`] on the default driver.
 pub fn subscribe<H: Handler>(topic: impl IntoTopic, handler: H) -> Call<Subscribe<H>> {
     default_driver().subscribe(topic, handler)
+}
+
+/// [`PubSub::cancel_schedule`] on the default driver.
+pub fn cancel_schedule(topic: impl IntoTopic, name: impl Into<String>) -> Call<CancelSchedule> {
+    default_driver().cancel_schedule(topic, name)
+}
+
+/// [`PubSub::dead_letters`] on the default driver.
+pub fn dead_letters(durable: impl Into<String>) -> DeadLetters {
+    default_driver().dead_letters(durable)
 }
 
 /// [`PubSub::messages`] on the default driver.

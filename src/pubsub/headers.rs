@@ -31,14 +31,14 @@ pub(crate) fn checked(name: &str, value: &str) -> Result<(HeaderName, HeaderValu
 /// The headers of a received message that may go with another one. Those that servers read or wrote
 /// stay behind: published again they would expire the new message, refuse it, count it as a
 /// duplicate, or cancel the schedule that the old one came from.
-#[allow(dead_code, reason = "for dead letters")]
 pub(crate) fn of_the_user(headers: &HeaderMap) -> HeaderMap {
+    without(headers, |name| name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("Nats-")))
+}
+
+/// Headers but for those whose names are meant.
+pub(crate) fn without(headers: &HeaderMap, meant: impl Fn(&str) -> bool) -> HeaderMap {
     let mut kept = HeaderMap::new();
-    for (name, values) in headers.iter() {
-        let text: &str = name.as_ref();
-        if text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("Nats-")) {
-            continue;
-        }
+    for (name, values) in headers.iter().filter(|(name, _)| !meant(name.as_ref())) {
         for value in values {
             kept.append(name.clone(), value.clone());
         }

@@ -250,6 +250,10 @@ impl<D> Publish<D> {
     pub fn jetstream(self) -> Call<PublishAcked> {
         Call::new(PublishAcked::new(self.draft))
     }
+
+    pub(super) fn into_draft(self) -> Draft {
+        self.draft
+    }
 }
 
 impl<D: Delivery> IntoFuture for Publish<D> {

@@ -109,21 +109,31 @@ impl PublishAcked {
     async fn run(self, timeout: Option<Duration>) -> Result<Ack> {
         let topic = self.draft.topic().to_owned();
         let (handle, message, limit) = self.draft.finish(timeout)?;
-        let begun = Begun::now();
-        let acked = send(&handle, &message, self.message_id, limit).await;
-        handle.core().metrics.acked(begun, &acked);
+        let acked = store(&handle, &message, self.message_id, after(limit)).await;
         acked.map_err(|error| error.with("topic", topic))
     }
 }
 
-/// Sends it until it is stored, where another try cannot store it twice.
+/// Sends a message until it is stored, where another try cannot store it twice.
+pub(super) async fn store(
+    handle: &PubSub,
+    message: &OutboundMessage,
+    message_id: bool,
+    deadline: Instant,
+) -> Result<Ack> {
+    let begun = Begun::now();
+    let acked = send(handle, message, message_id, deadline).await;
+    handle.core().metrics.acked(begun, &acked);
+    acked
+}
+
 async fn send(
     handle: &PubSub,
     message: &OutboundMessage,
     message_id: bool,
-    limit: Duration,
+    deadline: Instant,
 ) -> Result<Ack> {
-    let deadline = after(limit);
+    let share = deadline.saturating_duration_since(Instant::now()) / TRIES;
     let driver = &handle.core().driver;
     if !driver.capabilities().acked_publish {
         return Err(Error::new(
@@ -135,7 +145,7 @@ async fn send(
     loop {
         tries += 1;
         // Only a message id makes a second try after a timeout safe.
-        let try_until = if message_id { deadline.min(after(limit / TRIES)) } else { deadline };
+        let try_until = if message_id { deadline.min(after(share)) } else { deadline };
         let error = match driver.publish_acked(message.clone(), try_until).await {
             Ok(ack) => return Ok(ack),
             Err(error) => error,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::config::{changed, check_supported, new_stream, options, status};
 use crate::connector::Link;
 use crate::deadline::within;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::jetstream::{self, Info, Undone};
 use crate::kv::retry::Retry;
 use crate::pubsub::driver::{InboundMessage, Stored};
@@ -159,10 +159,11 @@ pub(super) async fn message_from(
     let found = jetstream::message(link, stream, &which, deadline).await;
     let Some(raw) = found.map_err(|error| about(error, stream))? else { return Ok(None) };
     let sequence = raw.sequence;
-    let message = StreamMessage::try_from(raw).map_err(|error| {
+    let unreadable = |error: BoxError| {
         let unreadable = Error::new(ErrorKind::Decode, "the stored message cannot be read");
         about(unreadable, stream).with("sequence", sequence.to_string()).with_source(error)
-    })?;
+    };
+    let message = jetstream::read_message(raw).map_err(unreadable)?;
     let StreamMessage { subject, headers, payload, time, .. } = message;
     let headers = Some(headers).filter(|headers| !headers.is_empty());
     let message = InboundMessage { subject, reply: None, headers, payload };
