@@ -332,7 +332,7 @@ impl<H: Handler> Durable<H> {
             _ => self.max_in_flight,
         };
         let most = self.batch.unwrap_or(most).min(most);
-        let room = Room::new(self.concurrency, most, consuming.ack_wait);
+        let room = Room::new(self.concurrency, most, consuming.ack_wait, self.key.is_some());
         let lanes =
             self.key.map(|key| Lanes { key, count: self.concurrency, handle: handle.clone() });
         let consumer = delivered::Consumer { stream: config.stream, name: config.name };

@@ -107,7 +107,8 @@ impl Intake {
             return Poll::Ready(Some(state.begin(worker, held)));
         }
         loop {
-            let (told, ticks) = (state.room.left(state.waiting + state.busy), state.ticks);
+            let (held, ticks) = (state.waiting + state.busy, state.ticks);
+            let told = state.room.left(held);
             let deliveries = match &mut state.phase {
                 Phase::Taking(deliveries) => deliveries,
                 Phase::Leaving => {
@@ -131,8 +132,10 @@ impl Intake {
                 Poll::Ready(None) => state.end(),
                 Poll::Pending => {
                     // With its share of time used up, a task sees nothing of what is there.
-                    if has_budget_remaining() && state.waiting == 0 {
-                        state.room.idle(state.pending > 0, state.busy == 0);
+                    if has_budget_remaining()
+                        && state.room.idle(held, state.pending > 0, state.busy == 0)
+                    {
+                        continue;
                     }
                     state.idle.insert(worker, cx.waker().clone());
                     state.reader = Some(worker);

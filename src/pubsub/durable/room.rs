@@ -18,7 +18,8 @@ pub(super) struct Room {
     least: usize,
     most: usize,
     limit: usize,
-    patience: Duration,
+    /// How long a message may wait; without one it may wait for ever.
+    patience: Option<Duration>,
     /// Messages since the room last changed.
     since_change: usize,
     window: Option<Window>,
@@ -37,14 +38,15 @@ struct Window {
 
 impl Room {
     /// It begins with one message for each handler: a member that dies at one message again and
-    /// again takes few others with it.
-    pub(super) fn new(handlers: usize, most: usize, ack_wait: Duration) -> Self {
+    /// again takes few others with it. In `lanes`, messages of one key wait behind each other however
+    /// quick the handlers are: that they wait says nothing.
+    pub(super) fn new(handlers: usize, most: usize, ack_wait: Duration, lanes: bool) -> Self {
         let least = handlers.min(most);
         Room {
             least,
             most,
             limit: least,
-            patience: PATIENCE.min(ack_wait / 4),
+            patience: (!lanes).then_some(PATIENCE.min(ack_wait / 4)),
             since_change: 0,
             window: None,
             each: Duration::ZERO,
@@ -77,30 +79,35 @@ impl Room {
         }
     }
 
-    /// A handler found nothing to do. `more`: the server has messages for it; `last`: no other
-    /// handler is at work.
-    pub(super) fn idle(&mut self, more: bool, last: bool) {
+    /// A handler found nothing to do although the room is used by `held` messages; whether there is
+    /// more room now. `more`: the server has messages for it; `last`: no other handler is at work.
+    pub(super) fn idle(&mut self, held: usize, more: bool, last: bool) -> bool {
         if last && let Some(window) = &mut self.window {
             window.messages += 1;
             self.measured(Instant::now());
         }
         self.window = None;
         let twice = (self.limit * 2).min(self.most);
-        // Only after the room was used once as it is.
-        if more && self.since_change >= self.limit && self.fits(twice) {
+        // Only after the room was used once as it is, or is used by others.
+        let used = self.since_change >= self.limit || self.left(held) == 0;
+        let grows = more && used && twice > self.limit && self.fits(twice);
+        if grows {
             self.set(twice);
         }
+        grows
     }
 
     /// Messages have waited for long.
     pub(super) fn shrink(&mut self) {
-        self.set(self.least);
+        if self.patience.is_some() {
+            self.set(self.least);
+        }
     }
 
     /// Whether so many messages are handled soon, and not too large together.
     fn fits(&self, messages: usize) -> bool {
         let count = u32::try_from(messages).unwrap_or(u32::MAX);
-        self.each.saturating_mul(count) <= self.patience
+        self.patience.is_none_or(|patience| self.each.saturating_mul(count) <= patience)
             && self.bytes_each.saturating_mul(messages) <= BYTES
     }
 
@@ -132,12 +139,12 @@ mod tests {
             room.took(bytes);
             tokio::time::advance(each).await;
         }
-        room.idle(true, true);
+        room.idle(0, true, true);
     }
 
     #[tokio::test(start_paused = true)]
     async fn grows_while_handlers_are_quick_and_shrinks_when_they_are_slow() {
-        let mut room = Room::new(1, 10_000, ACK_WAIT);
+        let mut room = Room::new(1, 10_000, ACK_WAIT, false);
         assert_eq!(room.left(0), 1);
         for _ in 0..16 {
             round(&mut room, Duration::from_micros(5), 100).await;
@@ -160,12 +167,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stays_small_for_large_messages_and_within_what_is_allowed() {
-        let mut room = Room::new(4, 10_000, ACK_WAIT);
+        let mut room = Room::new(4, 10_000, ACK_WAIT, false);
         for _ in 0..16 {
             round(&mut room, Duration::from_micros(5), 1 << 20).await;
         }
         assert_eq!(room.limit(), 64);
-        let mut few = Room::new(100, 7, ACK_WAIT);
+        let mut lanes = Room::new(4, 100, ACK_WAIT, true);
+        lanes.took(1);
+        lanes.shrink();
+        assert!(!lanes.idle(3, true, false) && lanes.idle(4, true, false), "all is used by others");
+        assert_eq!(lanes.left(4), 4);
+        let mut few = Room::new(100, 7, ACK_WAIT, false);
         round(&mut few, Duration::ZERO, 1).await;
         assert_eq!(few.limit(), 7, "never more than allowed, however many handlers");
     }

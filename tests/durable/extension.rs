@@ -1,0 +1,95 @@
+//! What is held is not delivered again while its member lives, up to a limit.
+
+use std::time::Duration;
+
+use nats_connector::pubsub::Message;
+
+use super::*;
+
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Handlers that take three times the ack wait, with many messages waiting behind them.
+async fn slow(blocking: bool) {
+    let bench = Bench::start().await;
+    let quick = 500;
+    bench.publish("orders.new", 0..quick).await;
+    let seen = Seen::new();
+    let log = seen.clone();
+    let handler = move |msg: Message| {
+        let log = log.clone();
+        async move {
+            let number: u64 = msg.decode()?;
+            if number == quick && blocking {
+                std::thread::sleep(3 * WAIT);
+            } else if number == quick {
+                tokio::time::sleep(3 * WAIT).await;
+            }
+            log.push(number);
+            Handled::Ok(())
+        }
+    };
+    let call = bench.pubsub.subscribe("orders.>", handler).durable("billing").ack_wait(WAIT);
+    let subscription = call.await.unwrap();
+    // The room has grown by now.
+    seen.reach(quick as usize).await;
+    let many = quick + 100;
+    bench.publish("orders.new", quick..many).await;
+    seen.reach(many as usize).await;
+    bench.settled("billing").await;
+    assert_eq!(seen.all(), (0..many).collect::<Vec<_>>());
+    let stats = subscription.stats();
+    assert_eq!((stats.handled, stats.redelivered, stats.let_go), (many, 0, 0));
+}
+
+#[tokio::test]
+async fn slow_handlers_and_what_waits_behind_them_are_not_delivered_again() {
+    slow(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn not_even_behind_handlers_that_block_their_thread() {
+    slow(true).await;
+}
+
+#[tokio::test]
+async fn the_wait_of_the_consumer_that_was_found_counts() {
+    let bench = Bench::start().await;
+    let handler = |_: Message| async {};
+    let call = bench.pubsub.subscribe("orders.>", handler).durable("billing").ack_wait(WAIT);
+    call.await.unwrap().unsubscribe().await.unwrap();
+    let handler = |_: Message| tokio::time::sleep(3 * WAIT);
+    let call = bench.pubsub.subscribe("orders.>", handler).durable("billing");
+    let subscription = call.ack_wait(100 * WAIT).await.unwrap();
+    let difference = &subscription.differences()[0];
+    assert_eq!(difference.option, "ack_wait");
+    bench.publish("orders.new", [1]).await;
+    eventually(PATIENCE, || async { subscription.stats().handled == 1 }).await;
+    bench.settled("billing").await;
+    assert_eq!(subscription.stats().redelivered, 0);
+}
+
+#[tokio::test]
+async fn up_to_a_limit() {
+    let bench = Bench::start().await;
+    bench.publish("orders.new", ["stuck"]).await;
+    let seen = Seen::new();
+    let log = seen.clone();
+    let handler = move |msg: Message| {
+        let first = msg.delivery().unwrap().deliveries() == 1;
+        log.push(first);
+        async move {
+            if first {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let call = bench.pubsub.subscribe("orders.>", handler).concurrency(2).durable("billing");
+    let begun = Instant::now();
+    let subscription = call.ack_wait(WAIT).extend_for(2 * WAIT).await.unwrap();
+    seen.reach(2).await;
+    assert!(begun.elapsed() > 2 * WAIT, "{:?}", begun.elapsed());
+    bench.settled("billing").await;
+    assert_eq!(seen.all(), [true, false]);
+    let stats = subscription.stats();
+    assert_eq!((stats.let_go, stats.redelivered, stats.handled), (1, 1, 1));
+}
