@@ -8,8 +8,8 @@ use super::*;
 
 const WAIT: Duration = Duration::from_secs(1);
 
-/// Handlers that take three times the ack wait, with many messages waiting behind them.
-async fn slow(blocking: bool) {
+#[tokio::test]
+async fn slow_handlers_and_what_waits_behind_them_are_not_delivered_again() {
     let bench = Bench::start().await;
     let quick = 500;
     bench.publish("orders.new", 0..quick).await;
@@ -19,9 +19,7 @@ async fn slow(blocking: bool) {
         let log = log.clone();
         async move {
             let number: u64 = msg.decode()?;
-            if number == quick && blocking {
-                std::thread::sleep(3 * WAIT);
-            } else if number == quick {
+            if number == quick {
                 tokio::time::sleep(3 * WAIT).await;
             }
             log.push(number);
@@ -39,16 +37,6 @@ async fn slow(blocking: bool) {
     assert_eq!(seen.all(), (0..many).collect::<Vec<_>>());
     let stats = subscription.stats();
     assert_eq!((stats.handled, stats.redelivered, stats.let_go), (many, 0, 0));
-}
-
-#[tokio::test]
-async fn slow_handlers_and_what_waits_behind_them_are_not_delivered_again() {
-    slow(false).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn not_even_behind_handlers_that_block_their_thread() {
-    slow(true).await;
 }
 
 #[tokio::test]
