@@ -31,6 +31,7 @@
 //! | [`Connector`] | one connection and all that stands on it; [`register()`] makes the default one |
 //! | [`PubSub`](pubsub::PubSub) | publish, subscribe, request; a driver with prefix and serializer |
 //! | [`Message`](pubsub::Message) | what a handler gets |
+//! | [`layers`] | what wraps handlers: time limits, tries, one effect for each message, spans |
 //! | [`Kv`](kv::Kv) | a key-value bucket; a driver with prefixes and serializer |
 //! | [`Stores`] | key-value buckets by name, described in settings, opened when first used |
 //! | [`Serializer`] | JSON, MessagePack, text, or a format of your own |

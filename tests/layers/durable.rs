@@ -206,18 +206,29 @@ async fn an_outage_of_the_bucket_puts_messages_off() {
         proxy.cut();
 
         stored(&connector, &[("a", None), ("b", None), ("c", Some("id".to_owned()))]).await;
-        let dedupe = Dedupe::new(bucket.with_timeout(Duration::from_secs(1)), "bill");
-        let calls = Arc::new(AtomicU64::new(0));
-        let call = connector.pubsub().subscribe("orders", with(calls.clone(), count));
-        let call = call.layer(dedupe.clone()).durable("bill").unlimited_deliveries();
-        let call = call.backoff(Backoff::fixed(Duration::from_millis(50)));
-        let subscription = call.await.unwrap();
-        eventually(LIMIT, || async { subscription.stats().failed > 5 }).await;
-        assert_eq!(calls.load(Ordering::SeqCst), 0);
+        // A claim that a lost request leaves behind ends soon.
+        let bucket = bucket.with_timeout(Duration::from_secs(1));
+        let lease = Duration::from_secs(1);
+        let bill = Dedupe::new(bucket.clone(), "bill").lease(lease);
+        let mail = Dedupe::new(bucket, "mail").lease(lease);
+        let (billed, mailed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let quick = Backoff::fixed(Duration::from_millis(50));
+        let call = connector.pubsub().subscribe("orders", with(billed.clone(), count));
+        let call = call.layer(bill.clone()).durable("bill").unlimited_deliveries();
+        let bills = call.backoff(quick.clone()).await.unwrap();
+        // Holds its messages rather than having them delivered again.
+        let call = connector.pubsub().subscribe("orders", with(mailed.clone(), count));
+        let call = call.layer(mail.clone()).layer(Retry::times(1000).backoff(quick));
+        let mails = call.durable("mail").unlimited_deliveries().await.unwrap();
+        eventually(LIMIT, || async { bills.stats().failed > 5 }).await;
+        assert_eq!((billed.load(Ordering::SeqCst), mailed.load(Ordering::SeqCst)), (0, 0));
+        assert_eq!(mails.stats().failed, 0);
 
         store.restart().await;
         proxy.resume();
-        eventually(LIMIT, || async { subscription.stats().handled == 3 }).await;
-        assert_eq!((calls.load(Ordering::SeqCst), dedupe.stats().handled), (3, 3));
+        for (subscription, calls, dedupe) in [(bills, billed, bill), (mails, mailed, mail)] {
+            eventually(LIMIT, || async { subscription.stats().handled == 3 }).await;
+            assert_eq!((calls.load(Ordering::SeqCst), dedupe.stats().handled), (3, 3));
+        }
     }
 }
