@@ -20,7 +20,6 @@ mod connection;
 mod kv;
 mod lazy;
 mod list;
-#[allow(dead_code, reason = "durable subscriptions and many messages are to come")]
 mod pubsub;
 
 use std::time::Instant;
@@ -30,7 +29,7 @@ use crate::error::Error;
 pub(crate) use connection::Connection;
 pub(crate) use kv::{Kv, KvOperation, LockHeld, NearMetrics, NearSize};
 pub use list::{Kind, Metric, all};
-pub(crate) use pubsub::{End, PubSub, Subscription};
+pub(crate) use pubsub::{End, Fate, PubSub, Subscription};
 
 /// When something began.
 #[derive(Debug, Clone, Copy)]

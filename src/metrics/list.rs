@@ -45,6 +45,7 @@ const DELIVERY: &[&str] = &["driver", "connector", "delivery"];
 const DELIVERY_ERROR: &[&str] = &["driver", "connector", "delivery", "error"];
 const ERROR: &[&str] = &["driver", "connector", "error"];
 const SUBSCRIPTION: &[&str] = &["driver", "connector", "topic", "stream", "durable"];
+const DURABLE: &[&str] = SUBSCRIPTION;
 const CAUSE: &[&str] = &["driver", "connector", "topic", "stream", "durable", "cause"];
 const BUCKET: &[&str] = &["driver", "connector", "bucket"];
 const OPERATION: &[&str] = &["driver", "connector", "bucket", "operation"];
@@ -89,8 +90,6 @@ list! {
         "messages that were not, by kind of error";
     ACK_DURATION = Histogram "publish_ack_duration_seconds" "seconds" DRIVER
         "how long a stream took to acknowledge a message, tries included";
-    BATCH_SIZE = Histogram "publish_batch_size" "count" DRIVER
-        "messages that one call published";
     REQUESTS = Counter "requests_total" "count" DRIVER
         "requests that were answered";
     REQUEST_FAILURES = Counter "request_failures_total" "count" ERROR
@@ -104,20 +103,28 @@ list! {
         "messages whose handler ended well";
     FAILED = Counter "messages_failed_total" "count" CAUSE
         "messages whose handler gave an error or panicked";
-    RETRIED = Counter "messages_retried_total" "count" SUBSCRIPTION
-        "messages given back to be delivered again";
-    REJECTED = Counter "messages_rejected_total" "count" SUBSCRIPTION
-        "messages that a handler rejected";
-    DEAD_LETTERED = Counter "messages_dead_lettered_total" "count" SUBSCRIPTION
-        "messages published to the dead letters";
     IN_FLIGHT = Gauge "messages_in_flight" "count" SUBSCRIPTION
         "messages that handlers are at work on";
     HANDLER_DURATION = Histogram "handler_duration_seconds" "seconds" SUBSCRIPTION
         "how long a handler took for a message";
-    CONSUMER_REMADE = Counter "consumer_remade_total" "count" SUBSCRIPTION
-        "times that a durable consumer was gone and was made again";
-    CONSUMER_RESTARTS = Counter "consumer_restarts_total" "count" SUBSCRIPTION
-        "requests for messages that a durable subscription had to begin anew";
+    REDELIVERED = Counter "messages_redelivered_total" "count" DURABLE
+        "deliveries that were not the first of their message";
+    RETRIED = Counter "messages_retried_total" "count" DURABLE
+        "deliveries after which the message was to come again";
+    REJECTED = Counter "messages_rejected_total" "count" DURABLE
+        "messages that their handler rejected or could not decode";
+    DEAD_LETTERED = Counter "messages_dead_lettered_total" "count" DURABLE
+        "dead letters that a stream has stored";
+    NOT_STORED = Counter "dead_letters_not_stored_total" "count" DURABLE
+        "dead letters that no stream stored, by tries";
+    LET_GO = Counter "messages_let_go_total" "count" DURABLE
+        "messages whose handlers took so long that they were delivered again";
+    UNSETTLED = Counter "messages_unsettled_total" "count" DURABLE
+        "messages whose settlement could not be sent";
+    CONSUMER_REMADE = Counter "consumer_remade_total" "count" DURABLE
+        "times that the consumer was gone and was made again";
+    CONSUMER_RESTARTS = Counter "consumer_restarts_total" "count" DURABLE
+        "requests for messages that had to be begun anew";
 
     KV_OPERATIONS = Counter "kv_operations_total" "count" OPERATION
         "requests to the store that ended: get, get_many, put, delete, purge, transaction or history";

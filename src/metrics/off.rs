@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::connector::{DrainReport, State};
 use crate::error::Result;
 use crate::kv::driver::{Change, Found};
+use crate::pubsub::driver::DeliveryEvents;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Begun;
@@ -93,6 +94,23 @@ impl Subscription {
 
     #[inline(always)]
     pub(crate) fn count(&self, _: End) {}
+
+    #[inline(always)]
+    pub(crate) fn became(&self, _: Fate, _: u64) {}
+
+    #[inline(always)]
+    pub(crate) fn consumer(&self, _: &mut DeliveryEvents, _: DeliveryEvents) {}
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fate {
+    Redelivered,
+    Retried,
+    Rejected,
+    DeadLettered,
+    NotStored,
+    LetGo,
+    Unsettled,
 }
 
 #[must_use]

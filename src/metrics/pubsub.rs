@@ -7,6 +7,7 @@ use ::metrics::{Counter, Gauge, Histogram};
 use super::lazy::{Bounded, Handles, Lazy, Maker};
 use super::{Begun, error_label, list};
 use crate::error::{Error, Result};
+use crate::pubsub::driver::DeliveryEvents;
 
 /// The metrics of a pub/sub driver. Clones share them.
 #[derive(Debug, Clone)]
@@ -17,8 +18,8 @@ struct Inner {
     driver: String,
     connector: String,
     lazy: Lazy<PubSubHandles>,
-    subscriptions: Bounded<Lazy<SubscriptionHandles>>,
-    durables: Bounded<Lazy<SubscriptionHandles>>,
+    subscriptions: Bounded<Series>,
+    durables: Bounded<Series>,
 }
 
 #[derive(Debug)]
@@ -26,7 +27,6 @@ struct PubSubHandles {
     published: Counter,
     acked: Counter,
     ack_duration: Histogram,
-    batch_size: Histogram,
     requests: Counter,
     request_duration: Histogram,
 }
@@ -37,7 +37,6 @@ impl Handles for PubSubHandles {
             published: maker.counter_of(&list::PUBLISHED, [("delivery", CORE)]),
             acked: maker.counter_of(&list::PUBLISHED, [("delivery", ACKED)]),
             ack_duration: maker.histogram(&list::ACK_DURATION),
-            batch_size: maker.histogram(&list::BATCH_SIZE),
             requests: maker.counter(&list::REQUESTS),
             request_duration: maker.histogram(&list::REQUEST_DURATION),
         }
@@ -85,13 +84,6 @@ impl PubSub {
         }
     }
 
-    /// A call published this many messages.
-    pub(crate) fn batch(&self, size: usize) {
-        if let Some(handles) = self.0.lazy.get() {
-            handles.batch_size.record(size as f64);
-        }
-    }
-
     fn publish_failed(&self, delivery: &str, error: &Error) {
         let more = [("delivery", delivery), ("error", &error_label(error))];
         self.0.lazy.count(&list::PUBLISH_FAILURES, more);
@@ -116,21 +108,24 @@ impl PubSub {
 
     /// Those of a subscription to a pattern.
     pub(crate) fn subscription(&self, topic: &str) -> Subscription {
-        let Inner { subscriptions, .. } = &*self.0;
-        Subscription(subscriptions.of(topic, |topic| self.lazy(topic, "", "")))
+        let series = |topic: &str| Series { all: self.lazy(topic, "", ""), durable: None };
+        Subscription(self.0.subscriptions.of(topic, series))
     }
 
     /// Those of a durable subscription; its topic is the consumer's filters.
     pub(crate) fn durable(&self, topic: &str, stream: &str, durable: &str) -> Subscription {
         // Neither a stream's nor a consumer's name has a dot.
         let id = [stream, durable, topic].join(".");
-        Subscription(self.0.durables.of(&id, |bounded| match bounded == id {
-            true => self.lazy(topic, stream, durable),
-            false => self.lazy(bounded, bounded, bounded),
-        }))
+        let series = |known: &str| {
+            let (topic, stream, durable) =
+                if known == id { (topic, stream, durable) } else { (known, known, known) };
+            let durables = Some(self.lazy(topic, stream, durable));
+            Series { all: self.lazy(topic, stream, durable), durable: durables }
+        };
+        Subscription(self.0.durables.of(&id, series))
     }
 
-    fn lazy(&self, topic: &str, stream: &str, durable: &str) -> Lazy<SubscriptionHandles> {
+    fn lazy<T: Handles>(&self, topic: &str, stream: &str, durable: &str) -> Lazy<T> {
         let Inner { driver, connector, .. } = &*self.0;
         Lazy::new([
             ("driver", driver),
@@ -142,9 +137,16 @@ impl PubSub {
     }
 }
 
-/// The metrics of a subscription; all of one pattern share them.
+/// The metrics of a subscription; all with the same labels share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Subscription(Arc<Lazy<SubscriptionHandles>>);
+pub(crate) struct Subscription(Arc<Series>);
+
+#[derive(Debug)]
+struct Series {
+    all: Lazy<SubscriptionHandles>,
+    /// What only a durable one has.
+    durable: Option<Lazy<DurableHandles>>,
+}
 
 #[derive(Debug)]
 struct SubscriptionHandles {
@@ -152,13 +154,8 @@ struct SubscriptionHandles {
     handled: Counter,
     failed: Counter,
     panicked: Counter,
-    retried: Counter,
-    rejected: Counter,
-    dead_lettered: Counter,
     in_flight: Gauge,
     duration: Histogram,
-    remade: Counter,
-    restarts: Counter,
 }
 
 impl Handles for SubscriptionHandles {
@@ -168,18 +165,42 @@ impl Handles for SubscriptionHandles {
             handled: maker.counter(&list::HANDLED),
             failed: maker.counter_of(&list::FAILED, [("cause", "error")]),
             panicked: maker.counter_of(&list::FAILED, [("cause", "panic")]),
+            in_flight: maker.gauge(&list::IN_FLIGHT),
+            duration: maker.histogram(&list::HANDLER_DURATION),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct DurableHandles {
+    redelivered: Counter,
+    retried: Counter,
+    rejected: Counter,
+    dead_lettered: Counter,
+    not_stored: Counter,
+    let_go: Counter,
+    unsettled: Counter,
+    remade: Counter,
+    restarts: Counter,
+}
+
+impl Handles for DurableHandles {
+    fn make(maker: &Maker<'_>) -> Self {
+        DurableHandles {
+            redelivered: maker.counter(&list::REDELIVERED),
             retried: maker.counter(&list::RETRIED),
             rejected: maker.counter(&list::REJECTED),
             dead_lettered: maker.counter(&list::DEAD_LETTERED),
-            in_flight: maker.gauge(&list::IN_FLIGHT),
-            duration: maker.histogram(&list::HANDLER_DURATION),
+            not_stored: maker.counter(&list::NOT_STORED),
+            let_go: maker.counter(&list::LET_GO),
+            unsettled: maker.counter(&list::UNSETTLED),
             remade: maker.counter(&list::CONSUMER_REMADE),
             restarts: maker.counter(&list::CONSUMER_RESTARTS),
         }
     }
 }
 
-/// What a subscription counts of a message.
+/// How a message ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Handled,
@@ -187,10 +208,22 @@ pub(crate) enum End {
     Panicked,
 }
 
+/// What became of a message of a durable subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Redelivered,
+    Retried,
+    Rejected,
+    DeadLettered,
+    NotStored,
+    LetGo,
+    Unsettled,
+}
+
 impl Subscription {
     #[inline]
     pub(crate) fn received(&self) {
-        if let Some(handles) = self.0.get() {
+        if let Some(handles) = self.0.all.get() {
             handles.received.increment(1);
         }
     }
@@ -198,7 +231,7 @@ impl Subscription {
     /// A handler gets a message; what is given back counts it as at work.
     #[inline]
     pub(crate) fn begin(&self) -> AtWork<'_> {
-        let handles = self.0.get();
+        let handles = self.0.all.get();
         if let Some(handles) = handles {
             handles.in_flight.increment(1);
         }
@@ -207,7 +240,7 @@ impl Subscription {
 
     #[inline]
     pub(crate) fn count(&self, end: End) {
-        let Some(handles) = self.0.get() else { return };
+        let Some(handles) = self.0.all.get() else { return };
         let counter = match end {
             End::Handled => &handles.handled,
             End::Failed => &handles.failed,
@@ -216,13 +249,29 @@ impl Subscription {
         counter.increment(1);
     }
 
-    /// The consumer was made again this often, and its requests begun anew this often, since the
-    /// last time.
-    pub(crate) fn consumer(&self, remade: u64, restarts: u64) {
-        if let Some(handles) = self.0.get() {
-            handles.remade.increment(remade);
-            handles.restarts.increment(restarts);
+    pub(crate) fn became(&self, fate: Fate, messages: u64) {
+        let Some(handles) = self.0.durable.as_ref().and_then(Lazy::get) else { return };
+        let counter = match fate {
+            Fate::Redelivered => &handles.redelivered,
+            Fate::Retried => &handles.retried,
+            Fate::Rejected => &handles.rejected,
+            Fate::DeadLettered => &handles.dead_lettered,
+            Fate::NotStored => &handles.not_stored,
+            Fate::LetGo => &handles.let_go,
+            Fate::Unsettled => &handles.unsettled,
+        };
+        counter.increment(messages);
+    }
+
+    /// What has happened to a consumer so far, and what was told of that before.
+    pub(crate) fn consumer(&self, told: &mut DeliveryEvents, now: DeliveryEvents) {
+        if *told == now {
+            return;
         }
+        let Some(handles) = self.0.durable.as_ref().and_then(Lazy::get) else { return };
+        handles.remade.increment(now.consumer_remade.saturating_sub(told.consumer_remade));
+        handles.restarts.increment(now.restarts.saturating_sub(told.restarts));
+        *told = now;
     }
 }
 

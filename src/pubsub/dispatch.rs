@@ -97,7 +97,7 @@ pub(super) struct Task {
     handled: AtomicU64,
     failed: AtomicU64,
     panicked: AtomicU64,
-    metrics: metrics::Subscription,
+    pub(super) metrics: metrics::Subscription,
     doubtful: AtomicBool,
     aborts: Mutex<Vec<AbortHandle>>,
     ended: watch::Sender<bool>,

@@ -3,6 +3,7 @@
 //! Every test has a recorder of its own thread, so it runs on a runtime of one thread.
 
 mod connection;
+mod durable;
 mod kv;
 mod list;
 mod pubsub;

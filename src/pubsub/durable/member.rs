@@ -21,9 +21,9 @@ use super::delivered::Delivered;
 use super::intake::{Intake, between_ticks};
 use crate::deadline::after;
 use crate::error::{BoxError, Error, Result};
-use crate::metrics::End;
+use crate::metrics::{End, Fate};
 use crate::pubsub::dispatch::{self, Ended, Running, Task};
-use crate::pubsub::driver::{Deliveries, Settlement};
+use crate::pubsub::driver::{Deliveries, DeliveryEvents, Settlement};
 use crate::pubsub::{Handler, Message, Outcome, PubSub, SubscriptionStats};
 
 /// A member of a durable consumer.
@@ -99,6 +99,22 @@ impl Member {
         stats.remade = self.intake.events().consumer_remade;
     }
 
+    /// Counts what became of messages.
+    fn note(&self, fate: Fate, messages: u64) {
+        let counts = &self.counts;
+        let counter = match fate {
+            Fate::Redelivered => &counts.redelivered,
+            Fate::Retried => &counts.retried,
+            Fate::Rejected => &counts.rejected,
+            Fate::DeadLettered => &counts.dead,
+            Fate::NotStored => &counts.not_stored,
+            Fate::LetGo => &counts.let_go,
+            Fate::Unsettled => &counts.unsettled,
+        };
+        counter.fetch_add(messages, Ordering::Relaxed);
+        self.task.metrics.became(fate, messages);
+    }
+
     async fn work<H: Handler>(&self, worker: usize, handler: &H) {
         while let Some(message) = poll_fn(|cx| self.intake.poll_take(worker, cx)).await {
             self.handle(handler, message).await;
@@ -108,7 +124,7 @@ impl Member {
     /// Handles a message and settles it.
     async fn handle<H: Handler>(&self, handler: &H, message: Arc<Delivered>) {
         if message.info.deliveries() > 1 {
-            self.counts.redelivered.fetch_add(1, Ordering::Relaxed);
+            self.note(Fate::Redelivered, 1);
             if self.rules.max_deliver.is_some_and(|max| message.info.deliveries() > max) {
                 let cause = "its last delivery was not settled: the member that had it ended, lost \
                              its connection, or could not store the dead letter";
@@ -123,7 +139,7 @@ impl Member {
             match verdict {
                 Verdict::Done => self.settle(&message, Settlement::Done).await,
                 Verdict::Again(delay) => {
-                    self.counts.retried.fetch_add(1, Ordering::Relaxed);
+                    self.note(Fate::Retried, 1);
                     if self.rules.ordered {
                         self.task.count(end);
                         if Box::pin(self.try_here(&message, delay)).await {
@@ -154,14 +170,14 @@ impl Member {
         let (cause, delay, end) = match ended {
             Ended::With(Outcome::Ack) => return (Verdict::Done, End::Handled),
             Ended::With(Outcome::Reject(reason)) => {
-                self.counts.rejected.fetch_add(1, Ordering::Relaxed);
+                self.note(Fate::Rejected, 1);
                 return (Verdict::Dead(reason), End::Failed);
             }
             Ended::With(Outcome::Retry(delay)) => {
                 ("the handler asked for another delivery".to_owned(), delay, End::Failed)
             }
             Ended::Failed(error) if message.is_undecodable() => {
-                self.counts.rejected.fetch_add(1, Ordering::Relaxed);
+                self.note(Fate::Rejected, 1);
                 return (Verdict::Dead(chain(&error)), End::Failed);
             }
             Ended::Failed(error) => (chain(&error), None, End::Failed),
@@ -222,7 +238,7 @@ impl Member {
         };
         match dead_letters.store(&self.handle, message, &cause, self.stopped()).await {
             Ok(()) => {
-                self.counts.dead.fetch_add(1, Ordering::Relaxed);
+                self.note(Fate::DeadLettered, 1);
                 if let Some(held_back) = self.task.log.pass() {
                     tracing::error!(
                         topic, %subject, sequence, deliveries, cause, held_back,
@@ -232,7 +248,7 @@ impl Member {
                 self.settle(message, Settlement::Never(cause)).await;
             }
             Err(error) => {
-                self.counts.not_stored.fetch_add(1, Ordering::Relaxed);
+                self.note(Fate::NotStored, 1);
                 if let Some(held_back) = self.task.log.pass() {
                     tracing::error!(
                         topic, %subject, sequence, deliveries, cause, %error, held_back,
@@ -274,7 +290,7 @@ impl Member {
 
     #[cold]
     fn unsettled(&self, error: &Error) {
-        self.counts.unsettled.fetch_add(1, Ordering::Relaxed);
+        self.note(Fate::Unsettled, 1);
         if let Some(held_back) = self.task.log.pass() {
             tracing::warn!(
                 topic = self.task.topic, %error, held_back,
@@ -350,11 +366,13 @@ impl Member {
         let longest = u64::try_from(longest).unwrap_or(u64::MAX);
         let mut ticks = interval_at(after(period), period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = DeliveryEvents::default();
         loop {
             ticks.tick().await;
+            self.task.metrics.consumer(&mut told, self.intake.events());
             let tick = unconstrained(poll_fn(|_| Poll::Ready(self.intake.tick(longest)))).await;
             if tick.let_go > 0 {
-                self.counts.let_go.fetch_add(tick.let_go, Ordering::Relaxed);
+                self.note(Fate::LetGo, tick.let_go);
                 tracing::warn!(
                     topic = self.task.topic,
                     messages = tick.let_go,
