@@ -26,7 +26,7 @@ pub(crate) struct Life {
     pub(super) back_end: BackEnd,
     pub(crate) tasks: Tasks,
     /// The streams that were declared here.
-    pub(crate) declared: Declared,
+    pub(crate) declared: Arc<Declared>,
     /// Those of the connector's key-value store.
     locks: Arc<kv::Locks>,
     drain_timeout: Duration,
@@ -73,7 +73,10 @@ impl Life {
         metrics: metrics::Connection,
     ) -> Arc<Life> {
         let (tasks, drained) = (Tasks::default(), OnceCell::new());
-        let declared = Declared::default();
+        let declared = match &back_end {
+            BackEnd::Nats(link) => link.declared().clone(),
+            BackEnd::Memory(..) | BackEnd::Driver(_) => Arc::default(),
+        };
         let life = Life { back_end, tasks, declared, locks, drain_timeout, metrics, drained };
         let life = Arc::new(life);
         let mut live = lock();

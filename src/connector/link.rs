@@ -26,6 +26,7 @@ use crate::deadline::{Deadline, after, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics;
 use crate::settings::{Settings, WhenDisconnected};
+use crate::streams::Declared;
 
 /// How long a question that may be asked again waits for its answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
@@ -45,6 +46,8 @@ pub(crate) struct Link {
     /// Held while a stream is changed: the server takes its config whole, so what two changes read
     /// before would undo one of them.
     pub(crate) changing_stream: tokio::sync::Mutex<()>,
+    /// The streams that were declared here, which are made again when they are gone.
+    declared: Arc<Declared>,
     /// Hands out answers. Its subscriber keeps the connection open, so it must not outlive this.
     listener: AbortHandle,
 }
@@ -97,6 +100,7 @@ impl Link {
             exact_leave: tokio::sync::Mutex::new(None),
             sources: Sources::default(),
             changing_stream: tokio::sync::Mutex::new(()),
+            declared: Arc::default(),
             listener,
         });
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&link);
@@ -526,6 +530,10 @@ impl Link {
 
     pub(crate) fn reconnect(&self) -> &Reconnect {
         &self.shared.reconnect
+    }
+
+    pub(crate) fn declared(&self) -> &Arc<Declared> {
+        &self.declared
     }
 
     pub(crate) fn sources(&self) -> &Sources {

@@ -11,7 +11,6 @@ pub(crate) struct Declared(Mutex<HashMap<String, StreamConfig>>);
 
 impl Declared {
     /// How the stream was declared, if it was.
-    #[allow(dead_code, reason = "for durable subscriptions")]
     pub(crate) fn get(&self, name: &str) -> Option<StreamConfig> {
         self.lock().get(name).cloned()
     }

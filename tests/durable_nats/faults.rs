@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nats_connector::pubsub::driver::{Deliveries, Settlement, Start};
+use nats_connector::streams::StreamConfig;
 use serde_json::{Value, json};
 use testkit::{Proxy, Server, eventually, size};
 
@@ -271,6 +272,30 @@ async fn a_deleted_stream_is_waited_for_and_begun_anew() {
     // It is another stream: begun as it was asked for.
     assert_eq!(bench.work(&mut *member, 18).await, (102..120).collect::<Vec<_>>());
     assert!(member.events().consumer_remade >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_stream_that_was_declared_here_is_made_again() {
+    let server = Server::builder().jetstream().start().await;
+    let bench = Bench::of(&server).await;
+    let declared = StreamConfig::new(STREAM, ["orders.>"]).max_messages(1_000);
+    bench.connector.pubsub().stream(declared).await.unwrap();
+    bench.publish(0..20).await;
+    let mut member = bench.join(&config()).await;
+    bench.work(&mut *member, 20).await;
+    // Somebody else deletes it.
+    let gone = bench.api(&format!("STREAM.DELETE.{STREAM}"), Value::Null).await;
+    assert_eq!(gone["success"], true, "{gone}");
+    let alive = async {
+        while member.events().consumer_remade == 0 {
+            quiet(&mut *member, Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LONG, alive).await.unwrap();
+    let stream = bench.streams().stream(STREAM, soon()).await.unwrap().unwrap();
+    assert_eq!((stream.messages, stream.config.subjects()), (0, &["orders.>".to_owned()][..]));
+    bench.publish(20..40).await;
+    assert_eq!(bench.work(&mut *member, 20).await, (20..40).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

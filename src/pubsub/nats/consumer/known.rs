@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::super::api;
 use super::config::{self, Info};
 use crate::connector::Link;
 use crate::connector::status::RateLimit;
@@ -82,7 +83,10 @@ impl Consumer {
     /// Finds the consumer again, or makes it again, without missing a message.
     pub(super) async fn find(&self, deadline: Instant) -> Result<()> {
         // The stream first: a floor is never taken for that of another stream.
-        let stream = self.stream(deadline).await?;
+        let stream = match self.stream(deadline).await {
+            Err(error) if error.is_not_found() => self.make_stream(error, deadline).await?,
+            stream => stream?,
+        };
         let (info, made) =
             self.find_or_make(deadline, |stream| self.start_again(stream), &stream).await?;
         if made {
@@ -136,6 +140,23 @@ impl Consumer {
         stream.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "there is no such stream").with("stream", name)
         })
+    }
+
+    /// Makes a stream again that this process declared.
+    async fn make_stream(&self, gone: Error, deadline: Instant) -> Result<jetstream::Info> {
+        let Some(declared) = self.link.declared().get(&self.config.stream) else {
+            return Err(gone);
+        };
+        match api::create_stream(&self.link, &declared, deadline).await {
+            Ok(_) => tracing::warn!(
+                stream = self.config.stream,
+                "the stream was gone and was made again as it was declared"
+            ),
+            // Somebody else was faster.
+            Err(error) if error.is_already_exists() => {}
+            Err(error) => return Err(error),
+        }
+        self.stream(deadline).await
     }
 
     /// The consumer, and whether it was made for that.
