@@ -6,14 +6,15 @@ use std::time::Duration;
 use nats_connector::connector::{Capabilities, DrainReport, Feature, Health, Register, State};
 use nats_connector::counters::{Counters, CountersConfig};
 use nats_connector::kv::{self, BucketConfig, Kv, Storage};
+use nats_connector::layers::{Dedupe, DedupeStats, Retry, Timeout, Traced};
 use nats_connector::pubsub::{
     self, Ack, Message, Messages, PubSub, Subscription, SubscriptionStats, driver,
 };
 use nats_connector::shutdown::{HookOutcome, ShutdownReport};
 use nats_connector::{
-    Auth, Connector, Error, ErrorKind, Format, Key, KeyCodec, MaxReconnect, Secret, Serializer,
-    Settings, SettingsBuilder, Table, Tls, WhenDisconnected, register, register_with, serializer,
-    shutdown,
+    Auth, Backoff, Connector, Error, ErrorKind, Format, Key, KeyCodec, MaxReconnect, Secret,
+    Serializer, Settings, SettingsBuilder, Table, Tls, WhenDisconnected, register, register_with,
+    serializer, shutdown,
 };
 
 fn shared<T: Send + Sync + 'static>() {}
@@ -30,6 +31,7 @@ fn types_are_send_and_sync() {
     shared::<(kv::Many<u32>, kv::SetMany, kv::ReadMany<u32>, kv::Increment, kv::Transaction)>();
     shared::<(kv::Capabilities, kv::Key<'static>, kv::driver::Entry, kv::driver::Value)>();
     shared::<(Counters, CountersConfig)>();
+    shared::<(Timeout, Retry, Dedupe, DedupeStats, Traced, Backoff)>();
     shared::<(Error, ErrorKind, Serializer, ShutdownReport, HookOutcome)>();
     shared::<(Settings, SettingsBuilder, Table, Key, KeyCodec, Secret, Auth, Tls)>();
     shared::<(MaxReconnect, WhenDisconnected, Format, Box<dyn serializer::Format>)>();
@@ -55,6 +57,9 @@ fn calls_can_be_spawned() {
     spawned(pubsub.publish_bytes("a", "x").jetstream().timeout(second));
     spawned(pubsub.request("a", &1).timeout(second));
     spawned(pubsub.subscribe("a", ignore).queue("q").concurrency(2).timeout(second));
+    let layered = pubsub.subscribe("a", ignore).layer(Timeout::new(second));
+    let layered = layered.layer(Retry::times(2)).layer(Dedupe::new(kv.clone(), "a"));
+    spawned(layered.layer(Traced::new("a")).durable("a").timeout(second));
     spawned(pubsub.messages("a").queue("q").timeout(second));
     spawned(pubsub.flush().timeout(second));
     spawned(async move {
