@@ -22,7 +22,7 @@ mod stream;
 
 pub(crate) use clock::Clock;
 pub(crate) use consumer::create_consumer;
-pub(crate) use options::{Options, Undone, nanos};
+pub(crate) use options::{Options, nanos};
 pub(crate) use position::Position;
 pub(crate) use refusal::{
     MESSAGE_TOO_LARGE, STREAM_FULL, SUBJECTS_OVERLAP, error, has_code, is_incomplete,

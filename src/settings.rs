@@ -8,12 +8,14 @@ mod expand;
 mod format;
 mod keys;
 mod merge;
+mod named;
 mod parse;
 mod reference;
 mod secret;
 mod server;
 pub(crate) mod source;
 pub(crate) mod stores;
+pub(crate) mod streams;
 mod table;
 mod values;
 
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::streams::StreamConfig;
 
 pub use builder::SettingsBuilder;
 use effective::Effective;
@@ -38,15 +41,22 @@ pub(crate) fn stores_markdown() -> String {
     reference::markdown(stores::FIELDS)
 }
 
+/// Every field of a stream as a table in Markdown.
+pub(crate) fn streams_markdown() -> String {
+    reference::markdown(streams::FIELDS)
+}
+
 /// The checked settings of one connector. Cheap to clone.
 ///
-/// Two settings are equal when they say the same, wherever it was said.
+/// Two settings are equal when they say the same of the connector, wherever it was said;
+/// [`streams`](Self::streams) are not compared.
 #[derive(Clone)]
 pub struct Settings(Arc<Inner>);
 
 struct Inner {
     domain: String,
     effective: Effective,
+    streams: Vec<StreamConfig>,
     table: Table,
     warnings: Vec<String>,
     /// No source has a setting of the domain.
@@ -133,10 +143,18 @@ impl Settings {
         Settings(Arc::new(Inner {
             domain: self.0.domain.clone(),
             effective,
+            streams: Vec::new(),
             table: self.0.table.clone(),
             warnings: Vec::new(),
             is_default: self.0.is_default,
         }))
+    }
+
+    /// The streams that the settings describe, by name: `STREAMS.<NAME>.SUBJECTS` and so on,
+    /// whichever the domain. [`Streams::apply`](crate::streams::Streams::apply) makes them.
+    #[must_use]
+    pub fn streams(&self) -> &[StreamConfig] {
+        &self.0.streams
     }
 
     /// What deserves a look but is no error: ignored settings, unknown variables. The connector logs

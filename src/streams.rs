@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod apply;
 mod check;
 mod config;
 mod declared;
@@ -26,6 +27,7 @@ mod provision;
 mod schedules;
 mod status;
 
+pub use apply::Apply;
 pub use config::{Discard, Retention, StreamConfig};
 pub use handle::{Purge, Streams, Update};
 pub use provision::{Provision, ProvisionedStream};

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nats_connector::streams::Streams;
 use nats_connector::{Settings, Stores};
 
 /// The tables of README.md that the code makes: the lines around each, and what is between them.
-fn tables() -> [(&'static str, &'static str, String); 2] {
+fn tables() -> [(&'static str, &'static str, String); 3] {
     [
         (
             "<!-- settings: made from the list of settings; write it anew with UPDATE=1 cargo test --test docs -->\n",
@@ -17,6 +18,11 @@ fn tables() -> [(&'static str, &'static str, String); 2] {
             "<!-- stores: made from the list of their fields; write it anew with UPDATE=1 cargo test --test docs -->\n",
             "<!-- end of stores -->",
             Stores::keys_markdown(),
+        ),
+        (
+            "<!-- streams: made from the list of their fields; write it anew with UPDATE=1 cargo test --test docs -->\n",
+            "<!-- end of streams -->",
+            Streams::keys_markdown(),
         ),
     ]
 }
@@ -63,7 +69,7 @@ fn the_readme_lists_the_settings() {
 #[test]
 fn every_default_has_its_reason() {
     let text = read("docs/defaults.md");
-    for key in Settings::keys().iter().chain(Stores::keys()) {
+    for key in Settings::keys().iter().chain(Stores::keys()).chain(Streams::keys()) {
         let start = format!("| `{}` |", key.name());
         let row = text.lines().find(|line| line.starts_with(&start));
         let row = row.unwrap_or_else(|| panic!("docs/defaults.md has no row for {}", key.name()));

@@ -25,7 +25,7 @@ static GLOBAL: Mutex<Option<Connector>> = Mutex::new(None);
 /// # Errors
 /// As [`Connector::connect`] and [`Settings::load`]; `Closed` after a shutdown began.
 pub fn register() -> Register {
-    Register { settings: None, signals: false }
+    Register { settings: None, signals: false, streams: Apply::Nothing }
 }
 
 /// As [`register`], with settings made in code.
@@ -33,7 +33,7 @@ pub fn register() -> Register {
 /// # Errors
 /// As [`register`]; `InvalidInput` when connected with other settings.
 pub fn register_with(settings: Settings) -> Register {
-    Register { settings: Some(settings), signals: false }
+    Register { settings: Some(settings), signals: false, streams: Apply::Nothing }
 }
 
 /// A registration, run by `.await`.
@@ -42,6 +42,17 @@ pub fn register_with(settings: Settings) -> Register {
 pub struct Register {
     settings: Option<Settings>,
     signals: bool,
+    streams: Apply,
+}
+
+/// What becomes of the streams that the settings describe.
+#[derive(Debug, Clone, Copy)]
+enum Apply {
+    Nothing,
+    /// They are made, or checked.
+    Check,
+    /// They are made, or changed.
+    Update,
 }
 
 impl Register {
@@ -50,6 +61,24 @@ impl Register {
     /// process with the report's exit code.
     pub fn with_signals(mut self) -> Self {
         self.signals = true;
+        self
+    }
+
+    /// Also makes the streams that the settings describe (`STREAMS.<NAME>.SUBJECTS` and so on), or
+    /// checks those that are there: what differs is a warning and left as it is. When one cannot be
+    /// made, nothing is registered.
+    ///
+    /// With `NATS.RETRY_ON_INITIAL_CONNECT` it waits for the connection, up to
+    /// `NATS.REQUEST_TIMEOUT`.
+    pub fn apply_streams(mut self) -> Self {
+        self.streams = Apply::Check;
+        self
+    }
+
+    /// As [`apply_streams`](Self::apply_streams), and changes streams that are there to what the
+    /// settings say, as far as they can be changed.
+    pub fn update_streams(mut self) -> Self {
+        self.streams = Apply::Update;
         self
     }
 
@@ -69,12 +98,17 @@ impl Register {
                      one with Connector::connect",
                 ));
             }
+            self.streams.run(&connector, &settings).await?;
             return Ok(connector);
         }
         if shutdown::is_requested() {
             return Err(Error::new(ErrorKind::Closed, "the process is shutting down"));
         }
         let connector = Connector::connect(&settings).await?;
+        if let Err(error) = self.streams.run(&connector, &settings).await {
+            connector.drain().await;
+            return Err(error);
+        }
         pubsub::register(connector.pubsub());
         kv::register(connector.kv());
         let old = lock(&GLOBAL).replace(connector.clone());
@@ -83,6 +117,17 @@ impl Register {
             shutdown::install_signals()?;
         }
         Ok(connector)
+    }
+}
+
+impl Apply {
+    async fn run(self, connector: &Connector, settings: &Settings) -> Result<()> {
+        let apply = connector.streams().apply(settings);
+        match self {
+            Apply::Nothing => Ok(()),
+            Apply::Check => apply.await.map(drop),
+            Apply::Update => apply.update().await.map(drop),
+        }
     }
 }
 

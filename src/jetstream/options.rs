@@ -33,15 +33,12 @@ impl Options {
 
     /// The first option that a stream, changed from `before` by these, does not have and had not
     /// before: somebody who had read it before has changed it since, or the server left it out.
-    pub(crate) fn first_undone(&self, before: &Info, now: &Info) -> Option<Undone> {
+    pub(crate) fn first_undone(&self, before: &Info, now: &Info) -> Option<&'static str> {
         let undone = self.0.iter().find(|setting| {
             let field = setting.field;
             !setting.holds(&now.config) && before.config.get(field) == now.config.get(field)
         });
-        undone.map(|setting| Undone {
-            option: setting.option,
-            is_absent: !now.config.contains_key(setting.field),
-        })
+        undone.map(|setting| setting.option)
     }
 
     pub(crate) fn apply(&self, config: &mut Map<String, Value>) {
@@ -49,14 +46,6 @@ impl Options {
             config.insert((*field).to_owned(), value.clone());
         }
     }
-}
-
-/// An option that a change did not bring.
-#[derive(Debug)]
-pub(crate) struct Undone {
-    pub(crate) option: &'static str,
-    /// The server tells nothing of it.
-    pub(crate) is_absent: bool,
 }
 
 impl Setting {

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use super::effective::Effective;
 use super::format::{self, Format};
-use super::keys::{self, DEFAULT_DOMAIN, STORES};
+use super::keys::{self, DEFAULT_DOMAIN, STORES, STREAMS};
 use super::merge::{self, FILE_VARIABLE};
+use super::named::Layer;
 use super::parse::Values;
 use super::source::{self, Entry, Environment, Origin, normal};
-use super::{Inner, Settings, Table};
+use super::{Inner, Settings, Table, streams};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The files that [`SettingsBuilder::find_file`] looks for, in this order.
@@ -173,30 +174,42 @@ impl SettingsBuilder {
     /// The settings of one domain; the keys that code sets may also be of `others`.
     pub(super) fn build_domain(&self, name: &str, others: &[&str]) -> Result<Settings> {
         let mut values = Values::new(domain(name)?, keys::KEYS);
+        let mut streams = streams::reading();
         let mut warnings = Vec::new();
-        for file in &self.files {
+        for (i, file) in self.files.iter().enumerate() {
             match self.read(file) {
-                Ok(entries) => merge::file(&mut values, entries),
+                Ok(entries) => {
+                    streams.add(Layer::File(i), entries.clone());
+                    merge::file(&mut values, entries);
+                }
                 Err(problem) => values.problem(problem),
             }
         }
+        streams.add(Layer::Environment, self.environment.entries(STREAMS));
+        streams.add(Layer::Argument, source::arguments(&self.arguments, STREAMS));
+        streams.add(Layer::Code, self.code.clone());
         warnings.extend(merge::environment(&mut values, &self.environment));
         let arguments = source::arguments(&self.arguments, values.domain());
         merge::arguments(&mut values, arguments);
-        merge::code(&mut values, &self.code, &[&[keys::STORES], others].concat());
+        merge::code(&mut values, &self.code, &[&[STORES, STREAMS], others].concat());
         let is_default = values.is_empty();
         if is_default && values.domain() != DEFAULT_DOMAIN {
             warnings.push(format!("no source has a {} setting; all are defaults", values.domain()));
         }
-        values.expand(&|name| self.environment.get(name));
+        let variable = |name: &str| self.environment.get(name);
+        values.expand(&variable);
         merge::context(&mut values, &self.environment);
 
         let effective = Effective::read(&mut values, &mut warnings);
         let servers = if effective.memory { "memory:" } else { &effective.servers.join(",") };
         let table = Table::new(&values, servers);
         let domain = values.domain().to_owned();
-        invalid(&values.into_problems())?;
-        Ok(Settings(Arc::new(Inner { domain, effective, table, warnings, is_default })))
+        let declared = streams::read(&mut streams, &variable);
+        let (problems, strange) = streams.finish();
+        warnings.extend(strange.filter(|_| domain == DEFAULT_DOMAIN));
+        invalid(&[values.into_problems(), problems].concat())?;
+        let streams = declared;
+        Ok(Settings(Arc::new(Inner { domain, effective, streams, table, warnings, is_default })))
     }
 
     /// What a file holds.
@@ -250,8 +263,9 @@ pub(super) fn domain(name: &str) -> Result<String> {
         );
         return Err(Error::new(ErrorKind::InvalidSettings, message));
     }
-    let whose = [DEFAULT_DOMAIN, STORES].into_iter().find(|other| {
-        source::in_domain(&normal, other).is_some() || [normal.as_str(), other] == [STORES; 2]
+    let whose = [DEFAULT_DOMAIN, STORES, STREAMS].into_iter().find(|other| {
+        let is_block = *other != DEFAULT_DOMAIN && normal == **other;
+        is_block || source::in_domain(&normal, other).is_some()
     });
     if let Some(other) = whose {
         let message = format!(

@@ -4,6 +4,8 @@
 pub(super) const DEFAULT_DOMAIN: &str = "NATS";
 /// What the keys of named stores begin with; no domain of connectors.
 pub(super) const STORES: &str = "STORES";
+/// What the keys of streams begin with; no domain either.
+pub(super) const STREAMS: &str = "STREAMS";
 
 /// One setting, as [`Settings::keys`](crate::Settings::keys) lists it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +84,7 @@ pub(super) const TEXT: &str = "text";
 /// The kind of settings that name a file.
 pub(super) const PATH: &str = "path";
 pub(super) const DURATION: &str = "duration";
-const BOOLEAN: &str = "boolean";
+pub(super) const BOOLEAN: &str = "boolean";
 const ABOVE_ZERO: &str = "time with its unit (500ms, 2s, 1m30s), above zero";
 
 /// Every setting, in the order in which reference.conf explains them.

@@ -208,13 +208,12 @@ impl Values {
     }
 
     pub(super) fn boolean(&mut self, short_name: &str) -> bool {
-        self.read(short_name, "a boolean; expected true or false", |text| {
-            match text.to_ascii_lowercase().as_str() {
-                "true" | "yes" | "on" | "1" => Some(true),
-                "false" | "no" | "off" | "0" => Some(false),
-                _ => None,
-            }
-        })
+        self.read(short_name, BOOLEAN, truth)
+    }
+
+    /// As [`boolean`](Self::boolean) for a setting without a default.
+    pub(super) fn boolean_optional(&mut self, short_name: &str) -> Option<bool> {
+        self.read_optional(short_name, BOOLEAN, truth)
     }
 
     /// One of a few words, compared without case.
@@ -239,6 +238,16 @@ impl Values {
         valid: fn(&str) -> bool,
     ) -> Option<String> {
         self.read_optional(short_name, expected, |text| valid(text).then(|| text.to_owned()))
+    }
+}
+
+const BOOLEAN: &str = "a boolean; expected true or false";
+
+fn truth(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
     }
 }
 
@@ -281,4 +290,64 @@ fn is_seed(text: &str) -> bool {
     text.len() == 58
         && text.starts_with('S')
         && text.chars().all(|c| matches!(c, 'A'..='Z' | '2'..='7'))
+}
+
+/// How long something is kept: zero for ever, or what a server accepts.
+pub(super) fn lifetime(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    // What a server counts in: nanoseconds in 63 bits.
+    const LONGEST: Duration = Duration::from_nanos(i64::MAX as u64);
+    let time = humantime::parse_duration(text).ok()?;
+    (time.is_zero() || (Duration::from_millis(100)..=LONGEST).contains(&time)).then_some(time)
+}
+
+/// A number of bytes, zero for no limit.
+pub(super) fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: u64 = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        _ => return None,
+    };
+    let bytes = digits.parse::<u64>().ok()?.checked_mul(unit)?;
+    i64::try_from(bytes).is_ok().then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_in_their_types() {
+        let second = Duration::from_secs(1);
+        for (text, expected) in [
+            ("0", Some(Duration::ZERO)),
+            ("0s", Some(Duration::ZERO)),
+            ("1s", Some(second)),
+            ("1h 30m", Some(second * 5400)),
+            ("99ms", None),
+            ("1", None),
+            ("300years", None),
+        ] {
+            assert_eq!(lifetime(text), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("1048576", Some(1 << 20)),
+            ("64MiB", Some(64 << 20)),
+            ("1 gib", Some(1 << 30)),
+            ("8388608TiB", None),
+            ("10k", None),
+            ("-1", None),
+            ("MiB", None),
+            ("", None),
+        ] {
+            assert_eq!(size(text), expected, "{text}");
+        }
+    }
 }

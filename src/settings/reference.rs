@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::keys::{KEYS, Key};
-use super::stores::FIELDS;
+use super::{stores, streams};
 
 /// How wide reference.conf is.
 const WIDTH: usize = 100;
@@ -25,16 +25,27 @@ const STORES_HEAD: &str = "
 # _ and -, without case. A store that only the environment names needs its STORES_<NAME>_DRIVER.
 ";
 
+const STREAMS_HEAD: &str = "
+# Streams, here one called ORDERS: register().apply_streams() makes those that are not there and
+# checks the others. What is not set has the server's default in a new stream, and its present value
+# in one that is there. Names are letters, digits, _ and -; a stream is called by its name in upper
+# case, with _ for -. The variable is STREAMS_ORDERS_MAX_AGE; a stream that only the environment
+# names needs its STREAMS_<NAME>_SUBJECTS.
+";
+
 /// The text of `reference.conf`.
 pub(super) fn conf() -> String {
     let mut out = HEAD.to_owned();
-    describe(KEYS, &mut out);
+    describe(KEYS, "", &mut out);
     out.push_str(STORES_HEAD);
-    describe(FIELDS, &mut out);
+    describe(stores::FIELDS, "USER_CACHE", &mut out);
+    out.push_str(STREAMS_HEAD);
+    describe(streams::FIELDS, "ORDERS", &mut out);
     out
 }
 
-fn describe(keys: &[Key], out: &mut String) {
+/// `example` stands for the name of a store or stream.
+fn describe(keys: &[Key], example: &str, out: &mut String) {
     for key in keys {
         out.push('\n');
         for line in wrap(key.meaning(), WIDTH - 2) {
@@ -42,7 +53,7 @@ fn describe(keys: &[Key], out: &mut String) {
         }
         let default = key.default().unwrap_or_default();
         let _ = writeln!(out, "# {}", facts(key).join("; "));
-        let _ = writeln!(out, "#{}={default}", key.name().replace("<NAME>", "USER_CACHE"));
+        let _ = writeln!(out, "#{}={default}", key.name().replace("<NAME>", example));
     }
 }
 

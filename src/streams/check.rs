@@ -18,8 +18,8 @@ const MAX_DESCRIPTION: usize = 4096;
 const MAX_NAME: usize = 255;
 
 impl StreamConfig {
-    /// Checks what no back end accepts; full subjects are given.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Checks what no back end accepts.
+    pub(crate) fn check(&self) -> Result<()> {
         check_name(&self.name)?;
         let about = |error: Error| error.with("stream", &self.name);
         self.check_subjects().map_err(about)?;

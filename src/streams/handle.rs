@@ -24,7 +24,7 @@ use crate::pubsub::{Driver, PubSub, driver};
 /// is not permitted, `Unavailable`, `Timeout` and `Closed`.
 #[derive(Debug, Clone)]
 pub struct Streams {
-    handle: PubSub,
+    pub(super) handle: PubSub,
 }
 
 impl Streams {

@@ -1,8 +1,11 @@
 //! Streams on real servers: made, checked, changed, emptied, deleted, and what is refused.
 
+mod cluster;
 mod core_only;
 mod driver;
 mod provision;
+mod refused;
+mod settings;
 
 use std::time::Duration;
 

@@ -8,13 +8,13 @@ use super::config::{changed, check_supported, new_stream, options, status};
 use crate::connector::Link;
 use crate::deadline::within;
 use crate::error::{BoxError, Error, ErrorKind, Result};
-use crate::jetstream::{self, Info, Undone};
+use crate::jetstream::{self, Info};
 use crate::kv::retry::Retry;
 use crate::pubsub::driver::{InboundMessage, Stored};
 use crate::streams::{StreamConfig, StreamStatus};
 
-/// How often a change that seems to be undone by others is made. Then the server has left it out:
-/// what it does not know and what is switched off look alike.
+/// How often a change that others seem to undo is made. Then the server has left it out, which looks
+/// the same.
 const CROSSED_AT_MOST: u32 = 10;
 
 pub(super) async fn stream(
@@ -92,14 +92,9 @@ pub(super) async fn update_stream(
         let now = current(link, name, deadline).await?;
         match options.first_undone(&before, &now) {
             None => return Ok(status(name, &now)),
-            Some(Undone { option, is_absent: true }) if tries == CROSSED_AT_MOST => {
+            Some(_) if tries < CROSSED_AT_MOST && retry.pause().await => {}
+            Some(option) => {
                 return Err(about(left_out(option, server.server_version()), name));
-            }
-            Some(_) if retry.pause().await => {}
-            Some(Undone { option, .. }) => {
-                let others = "others change the stream at the same time; try again";
-                let error = Error::new(ErrorKind::Conflict, others).with("option", option);
-                return Err(about(error, name));
             }
         }
     }

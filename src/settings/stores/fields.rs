@@ -115,21 +115,13 @@ pub(super) fn only_for(field: &str) -> &'static [&'static str] {
     }
 }
 
-/// A key without dots in its two parts, both in normal form: the field is known by its name at the
-/// end.
-pub(super) fn split(rest: &str) -> Option<(&str, &str)> {
-    FIELDS.iter().find_map(|key| {
-        let name = rest.strip_suffix(key.short_name())?.strip_suffix('_')?;
-        (!name.is_empty()).then(|| (name, &rest[name.len() + 1..]))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_field_is_known_by_its_end() {
+        let split = |rest| super::super::BLOCK.split(rest);
         assert_eq!(split("USER_CACHE_TTL"), Some(("USER_CACHE", "TTL")));
         assert_eq!(split("A_TLS_KEY"), Some(("A", "TLS_KEY")));
         assert_eq!(split("TTL_TTL"), Some(("TTL", "TTL")));

@@ -1,7 +1,6 @@
 //! What the settings of one store say, each in its own type.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::super::Secret;
 use super::super::keys::DEFAULT_DOMAIN;
@@ -74,7 +73,7 @@ impl StoreFields {
         bucket.ttl = values.read_optional(
             "TTL",
             "a duration; expected 0 for ever, or at least 100ms, for example 30s or 1h",
-            ttl,
+            parse::lifetime,
         );
         if driver == "redis" && bucket.name == "default" && bucket.ttl.is_some() {
             let problem = format!(
@@ -97,7 +96,7 @@ impl StoreFields {
         bucket.max_bytes = values.read_optional(
             "MAX_BYTES",
             "a size; expected a number of bytes, for example 1048576 or 64MiB, and 0 for no limit",
-            size,
+            parse::size,
         );
         bucket.key_codec = values.choice_optional(
             "KEY_CODEC",
@@ -201,62 +200,4 @@ fn redis(values: &mut Values) -> RedisConfig {
         values.problem(problem);
     }
     config
-}
-
-fn ttl(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    // What a server counts in: nanoseconds in 63 bits.
-    const LONGEST: Duration = Duration::from_nanos(i64::MAX as u64);
-    let ttl = humantime::parse_duration(text).ok()?;
-    (ttl.is_zero() || (Duration::from_millis(100)..=LONGEST).contains(&ttl)).then_some(ttl)
-}
-
-fn size(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit: u64 = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        "tib" => 1 << 40,
-        _ => return None,
-    };
-    let bytes = digits.parse::<u64>().ok()?.checked_mul(unit)?;
-    i64::try_from(bytes).is_ok().then_some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_in_their_types() {
-        let second = Duration::from_secs(1);
-        for (text, expected) in [
-            ("0", Some(Duration::ZERO)),
-            ("0s", Some(Duration::ZERO)),
-            ("1s", Some(second)),
-            ("1h 30m", Some(second * 5400)),
-            ("99ms", None),
-            ("1", None),
-            ("300years", None),
-        ] {
-            assert_eq!(ttl(text), expected, "{text}");
-        }
-        for (text, expected) in [
-            ("0", Some(0)),
-            ("1048576", Some(1 << 20)),
-            ("64MiB", Some(64 << 20)),
-            ("1 gib", Some(1 << 30)),
-            ("8388608TiB", None),
-            ("10k", None),
-            ("-1", None),
-            ("MiB", None),
-            ("", None),
-        ] {
-            assert_eq!(size(text), expected, "{text}");
-        }
-    }
 }
