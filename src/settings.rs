@@ -152,7 +152,6 @@ impl Settings {
 
     /// The streams that the settings describe, by name: `STREAMS.<NAME>.SUBJECTS` and so on,
     /// whichever the domain. [`Streams::apply`](crate::streams::Streams::apply) makes them.
-    #[must_use]
     pub fn streams(&self) -> &[StreamConfig] {
         &self.0.streams
     }

@@ -3,7 +3,7 @@
 //! A [`StreamConfig`] says what a stream keeps. [`PubSub::stream`](crate::pubsub::PubSub::stream)
 //! makes the stream, or checks the one that is there; [`Streams`] asks, changes, empties and deletes
 //! streams. In the settings a stream is `STREAMS.<NAME>.SUBJECTS` and so on, which
-//! [`apply_streams`](crate::Register::apply_streams) makes when the connector is registered.
+//! [`apply_streams`](crate::connector::Register::apply_streams) makes when the connector is registered.
 //!
 //! ```no_run
 //! # async fn example() -> nats_connector::Result<()> {

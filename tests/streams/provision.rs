@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
-use nats_connector::ErrorKind;
 use nats_connector::pubsub::PubSub;
 use nats_connector::streams::{Retention, Storage, StreamConfig};
+use nats_connector::{Connector, ErrorKind};
 use testkit::{Server, Version, require};
 
 use crate::{connect, connect_to};
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// The same on both drivers: a server's, and the one in this process.
+async fn drivers(server: &Server) -> [Connector; 2] {
+    [connect(server).await, Connector::memory()]
+}
 
 fn told(differences: &[nats_connector::Difference]) -> Vec<String> {
     differences.iter().map(ToString::to_string).collect()
@@ -20,7 +25,13 @@ fn told(differences: &[nats_connector::Difference]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_made_then_checked_then_changed_where_that_is_asked_for() {
     let server = Server::builder().jetstream().start().await;
-    let pubsub = connect(&server).await.pubsub();
+    for connector in drivers(&server).await {
+        made_checked_changed(connector).await;
+    }
+}
+
+async fn made_checked_changed(connector: Connector) {
+    let pubsub = connector.pubsub();
     let config = || StreamConfig::new("ORDERS", ["orders.>"]).max_age(HOUR);
     let made = pubsub.stream(config()).await.unwrap();
     assert!(made.created && made.differences.is_empty());
@@ -84,6 +95,10 @@ async fn race(version: Version) {
         assert!(all.iter().all(|stream| stream.differences.is_empty()));
         assert!(all.iter().all(|stream| stream.status.created == all[0].status.created));
     }
+    // Those that buckets are made of are streams, too.
+    connectors[0].kv().bucket("b").set("k", &1).await.unwrap();
+    let names = connectors[0].streams().names().await.unwrap();
+    assert_eq!(names, ["KV_b", "S0", "S1", "S2", "S3", "S4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +136,13 @@ async fn changes_that_cross_in_one_process_all_last() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_handles_prefix_stands_before_subjects() {
     let server = Server::builder().jetstream().start().await;
-    let pubsub = connect(&server).await.pubsub().with_prefix("app.");
+    for connector in drivers(&server).await {
+        prefixed(connector).await;
+    }
+}
+
+async fn prefixed(connector: Connector) {
+    let pubsub = connector.pubsub().with_prefix("app.");
     let made = pubsub.stream(StreamConfig::new("A", ["a.>", "b"])).await.unwrap();
     assert_eq!(made.status.config.subjects(), ["app.a.>", "app.b"]);
     assert_eq!(pubsub.stream(StreamConfig::new("A", ["b", "a.>"])).await.unwrap().differences, []);
@@ -147,7 +168,13 @@ async fn the_handles_prefix_stands_before_subjects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_with_schedules_keeps_a_subject_for_them() {
     let server = Server::builder().jetstream().start().await;
-    let pubsub = connect(&server).await.pubsub().with_prefix("app.");
+    for connector in drivers(&server).await {
+        scheduled(connector).await;
+    }
+}
+
+async fn scheduled(connector: Connector) {
+    let pubsub = connector.pubsub().with_prefix("app.");
     let config = || StreamConfig::new("LATER", ["orders.>"]);
     let made = pubsub.stream(config().schedules(true)).await.unwrap();
     let subjects = ["app.orders.>", "app.schedules.LATER.>"];
@@ -176,19 +203,22 @@ async fn a_stream_with_schedules_keeps_a_subject_for_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_are_asked_for_changed_emptied_and_deleted() {
     let server = Server::builder().jetstream().start().await;
-    let connector = connect(&server).await;
+    for connector in drivers(&server).await {
+        asked_changed_deleted(connector).await;
+    }
+}
+
+async fn asked_changed_deleted(connector: Connector) {
     let (pubsub, streams) = (connector.pubsub(), connector.streams());
     assert_eq!(streams.status("S").await.unwrap(), None);
     assert_eq!(streams.names().await.unwrap(), [""; 0]);
     let created = pubsub.stream(StreamConfig::new("S", ["s.>"])).await.unwrap().status.created;
     pubsub.publish("s.1", &1).jetstream().await.unwrap();
     pubsub.publish("s.2", &2).jetstream().await.unwrap();
-    connector.kv().bucket("b").set("k", &1).await.unwrap();
-
     let status = streams.status("S").await.unwrap().unwrap();
     assert_eq!((status.messages, status.first_sequence, status.last_sequence), (2, 1, 2));
     assert!(status.bytes > 0 && status.created == created && status.consumers == 0);
-    assert_eq!(streams.names().await.unwrap(), ["KV_b", "S"]);
+    assert_eq!(streams.names().await.unwrap(), ["S"]);
     let changed = streams.update(StreamConfig::new("S", [""; 0]).max_messages(1)).await.unwrap();
     assert_eq!((changed.messages, changed.first_sequence), (1, 2));
     assert_eq!(changed.config.subjects(), ["s.>"]);
@@ -211,7 +241,13 @@ async fn streams_are_asked_for_changed_emptied_and_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_deleted_and_made_again_is_empty() {
     let server = Server::builder().jetstream().start().await;
-    let pubsub = connect(&server).await.pubsub();
+    for connector in drivers(&server).await {
+        deleted_and_made_again(connector).await;
+    }
+}
+
+async fn deleted_and_made_again(connector: Connector) {
+    let pubsub = connector.pubsub();
     for round in 0..5 {
         let made = pubsub.stream(StreamConfig::new("S", ["s"])).await.unwrap();
         assert!(made.created, "round {round}");
