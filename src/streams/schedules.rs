@@ -29,7 +29,6 @@ impl StreamConfig {
     /// The subject of the schedule `id` (whole tokens) in this stream, as it is with its full
     /// subjects; `None` when it keeps no schedules. `prefix` is the handle's, for streams with a
     /// wider subject.
-    #[allow(dead_code, reason = "for publishing later")]
     pub(crate) fn schedule_subject(&self, prefix: &str, id: &str) -> Option<String> {
         let own = match self.schedules_subject() {
             Some(own) => own.to_owned(),
