@@ -235,6 +235,59 @@ async fn leader_election_with_a_leader_that_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn work_queue_with_a_worker_that_is_killed() {
+    let server = jetstream().await;
+    let of = |name: &str| {
+        let mut command = example("work_queue", &server.url());
+        command.arg(name);
+        command
+    };
+    assert_has(&run(&mut of("produce")), &["200 jobs are in the queue"]);
+    let mut killed = Program::start(&mut of("ada"));
+    killed.wait_for("ada did job 20", LIMIT);
+    killed.signal("KILL");
+    assert!(!killed.wait(LIMIT).success());
+    let mut outputs = vec![killed.output().to_owned()];
+    let mut others = [Program::start(&mut of("bob")), Program::start(&mut of("eve"))];
+    for worker in &mut others {
+        let status = worker.wait(LIMIT);
+        assert!(status.success(), "{status}:\n{}", worker.output());
+        assert_has(worker.output(), &["the queue is empty, 200 jobs are done"]);
+        outputs.push(worker.output().to_owned());
+    }
+    // No job twice; up to four may have been done and not told by the killed worker.
+    let lines = outputs.iter().flat_map(|output| output.lines());
+    let mut jobs: Vec<&str> = lines.filter_map(|line| line.split(" did job ").nth(1)).collect();
+    let told = jobs.len();
+    jobs.sort_unstable();
+    jobs.dedup();
+    assert_eq!(jobs.len(), told, "a job was done twice: {outputs:?}");
+    assert!((196..=200).contains(&told), "{told}: {outputs:?}");
+    assert!(!outputs[0].contains("ada did job 200"), "the worker was killed too late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_queue_alone() {
+    let server = jetstream().await;
+    let output = run(&mut example("work_queue", &server.url()));
+    assert_has(&output, &["200 jobs are in the queue", "the queue is empty, 200 jobs are done"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ordered_by_customer_twice() {
+    let server = jetstream().await;
+    for _ in 0..2 {
+        let output = run(&mut example("ordered_by_customer", &server.url()));
+        let promised =
+            ["600 orders of 40 customers", "the orders of each customer were handled in order"];
+        assert_has(&output, &promised);
+        let at_once = output.split("up to ").nth(1).and_then(|rest| rest.split(' ').next());
+        let at_once: u32 = at_once.unwrap().parse().unwrap();
+        assert!((2..=8).contains(&at_once), "{output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions() {
     let server = jetstream().await;
     let output = run(&mut example("sessions", &server.url()));

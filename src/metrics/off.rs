@@ -218,3 +218,9 @@ impl LockHeld {
     #[inline(always)]
     pub(crate) fn end(self) {}
 }
+
+/// Nothing that is kept for metrics takes room.
+const _: () = {
+    assert!(size_of::<(Connection, PubSub, Subscription, Kv, NearMetrics, NearSize)>() == 0);
+    assert!(size_of::<(LockMetrics, LockHeld, Asked, AtWork<'_>, Begun)>() == 0);
+};
