@@ -345,6 +345,26 @@ async fn answer(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dead_letters() {
+    let server = jetstream().await;
+    // Again on the same server: what an earlier run has left does not count.
+    for _ in 0..2 {
+        let output = run(&mut example("dead_letters", &server.url()));
+        let promised = [
+            "dead after 3 deliveries: orders b\"{\\\"id\\\":2",
+            "no tax rate (country=fr)",
+            "dead after 1 deliveries: orders b\"\\\"six, please\\\"\": not an order",
+            "1 discarded",
+            "2 replayed, 0 failed",
+            "order 2 costs 120 with tax",
+            "order 4 costs 120 with tax",
+            "0 dead letters are left",
+        ];
+        assert_has(&output, &promised);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn doctor() {
     let server = jetstream().await;
     assert_has(&run(&mut example("doctor", &server.url())), &["NATS.SERVER", "healthy"]);

@@ -57,8 +57,9 @@ impl<D> Publish<D> {
     ///
     /// The message goes to the stream that stores the topic, which publishes it when it is due: up to
     /// half a second later, and by the server's clock. So it is delivered to consumers of the stream
-    /// ([durable subscriptions](super::Subscribe)), and **not to plain subscribers**. A time that
-    /// comes while the server is down is made up for when it is up again.
+    /// ([durable subscriptions](Call::durable)), and **not to plain subscribers**. A consumer of all
+    /// that the stream has (`>`) gets the schedule itself, too. A time that comes while the server is
+    /// down is made up for when it is up again.
     ///
     /// What is delivered is the message as it was given, with its headers. The server adds
     /// `Nats-Scheduler` (the subject of the schedule) and `Nats-Schedule-Next` (`purge`, or the time

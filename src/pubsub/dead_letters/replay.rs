@@ -105,9 +105,7 @@ impl ReplayAll {
 
     async fn run(self, timeout: Option<Duration>) -> Result<ReplayReport> {
         let letters = self.letters.bound()?;
-        let whole = timeout.map(after);
-        let step = letters.timeout();
-        let next = || whole.map_or_else(|| after(step), |whole| whole.min(after(step)));
+        let next = letters.clock(timeout);
         let to = destination(&letters, self.to.as_ref())?;
         let mut walk = Walk::begin(letters, next()).await?;
         let mut report = ReplayReport::default();
