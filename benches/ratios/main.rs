@@ -5,6 +5,7 @@
 //! `cargo xtask bench [name]` runs those whose name contains `name`.
 #![allow(clippy::print_stdout, missing_docs)]
 
+mod durable;
 mod list;
 mod many;
 
@@ -75,6 +76,7 @@ fn main() {
         many::increments(&sides).await;
         many::batches(&sides).await;
         list::keys(&sides).await;
+        durable::consume(&sides).await;
     });
 }
 

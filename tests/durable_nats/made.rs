@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use nats_connector::ErrorKind;
-use nats_connector::pubsub::driver::Start;
-use serde_json::{Value, json};
-use testkit::{Permissions, Server, Version, require};
+use nats_connector::pubsub::driver::{Settlement, Start};
+use serde_json::json;
+use testkit::{Permissions, Server, Version, eventually, require};
 
 use super::{Bench, CONSUMER, LONG, STREAM, all_of, config, next, soon};
 
@@ -140,7 +140,7 @@ async fn racing_members_all_succeed_and_share() {
                 .await
         {
             let delivery = delivery.unwrap();
-            bench.settle(&delivery, nats_connector::pubsub::driver::Settlement::Done).await;
+            bench.settle(&delivery, Settlement::Done).await;
             seen.push(super::number(&delivery));
         }
         seen
@@ -179,18 +179,30 @@ async fn works_on(version: Version) {
     server.restart().await;
     while seen.iter().max() < Some(&499) {
         let delivery = next(&mut *member).await;
-        bench.settle(&delivery, nats_connector::pubsub::driver::Settlement::Done).await;
+        bench.settle(&delivery, Settlement::Done).await;
         seen.push(super::number(&delivery));
     }
     bench.delete_consumer().await;
     bench.publish(500..600).await;
     while seen.iter().max() < Some(&599) {
         let delivery = next(&mut *member).await;
-        bench.settle(&delivery, nats_connector::pubsub::driver::Settlement::Done).await;
+        bench.settle(&delivery, Settlement::Done).await;
         seen.push(super::number(&delivery));
     }
     all_of(&seen, 0..600);
     assert_eq!(member.events().consumer_remade, 1);
+    // What is given up is given up, also where the server takes no reason.
+    bench.publish(600..601).await;
+    let unwanted = loop {
+        let delivery = next(&mut *member).await;
+        if super::number(&delivery) == 600 {
+            break delivery;
+        }
+        bench.settle(&delivery, Settlement::Done).await;
+    };
+    bench.settle(&unwanted, Settlement::Never("not wanted".to_owned())).await;
+    eventually(LONG, || async { bench.consumer().await["num_ack_pending"] == 0 }).await;
+    assert_eq!(bench.consumer().await["num_pending"], 0);
     member.drain(soon()).await.unwrap();
 }
 
@@ -271,6 +283,5 @@ async fn a_member_works_with_exactly_its_permissions() {
     let mut member = bench.join(&config()).await;
     assert_eq!(bench.work(&mut *member, 50).await.len(), 50);
     member.drain(soon()).await.unwrap();
-    testkit::eventually(LONG, || async { admin.consumer().await["num_ack_pending"] == 0 }).await;
-    let _: Value = admin.consumer().await;
+    eventually(LONG, || async { admin.consumer().await["num_ack_pending"] == 0 }).await;
 }

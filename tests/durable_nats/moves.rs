@@ -48,7 +48,7 @@ async fn a_cluster_that_loses_its_leader_delivers_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_asks_to_go_is_left_without_a_redelivery() {
+async fn a_server_that_asks_to_go_is_left_without_a_loss() {
     let node =
         Server::builder().jetstream().lame_duck(Duration::from_secs(300), Duration::from_secs(120));
     let cluster = Cluster::start(node).await;
@@ -70,6 +70,7 @@ async fn a_server_that_asks_to_go_is_left_without_a_redelivery() {
     };
     let ((), last) = tokio::join!(go, work_on(&bench, &mut *member, published, &mut seen));
     all_of(&seen, 0..last);
+    assert!(member.events().restarts >= 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

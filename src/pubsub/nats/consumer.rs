@@ -92,6 +92,7 @@ pub(crate) async fn settle(
     settlement: Settlement,
     deadline: impl Into<Deadline>,
 ) -> Result<()> {
+    let deadline = deadline.into();
     let payload = match settlement {
         Settlement::Done => Bytes::from_static(b"+ACK"),
         Settlement::Working => Bytes::from_static(b"+WPI"),
@@ -99,13 +100,25 @@ pub(crate) async fn settle(
         Settlement::Again(delay) => {
             format!("-NAK {{\"delay\": {}}}", jetstream::nanos(delay)).into()
         }
-        Settlement::Never(reason) if reason.is_empty() => Bytes::from_static(b"+TERM"),
-        Settlement::Never(reason) => format!("+TERM {reason}").into(),
+        Settlement::Never(reason) => term(link, &reason, deadline.instant()).await,
     };
     let message = OutboundMessage { subject: receipt.clone(), reply: None, payload, headers: None };
-    let deadline = deadline.into();
     if !link.is_open() {
         link.connected(deadline).await?;
     }
     link.publish(message, deadline).await
+}
+
+/// The first server that takes a reason; older ones take no notice of what has one.
+const REASONS: (u64, u64, u64) = (2, 10, 4);
+
+#[cold]
+async fn term(link: &Link, reason: &str, deadline: Instant) -> Bytes {
+    let capabilities = link.capabilities(deadline).await;
+    match capabilities {
+        Ok(server) if server.version() >= REASONS && !reason.is_empty() => {
+            format!("+TERM {reason}").into()
+        }
+        _ => Bytes::from_static(b"+TERM"),
+    }
 }

@@ -90,30 +90,20 @@ impl Feed {
         let subject = format!("{inbox}.*");
         let pull_subject = consumer.pull_subject();
         let refusal = Denied::subscription(&subject, None);
-        let control = link.sources().add(vec![Denied::publishing(&pull_subject), refusal.clone()]);
         let subscribed = within(deadline, link.client().subscribe(subject)).await;
         let subscriber = match subscribed {
             Ok(Ok(subscriber)) => subscriber,
-            Ok(Err(error)) => {
-                link.sources().remove(&control);
-                return Err(Error::new(ErrorKind::Unavailable, error.to_string()));
-            }
-            Err(_) => {
-                link.sources().remove(&control);
-                return Err(Error::new(ErrorKind::Timeout, "the connection takes no more"));
-            }
+            Ok(Err(error)) => return Err(Error::new(ErrorKind::Unavailable, error.to_string())),
+            Err(_) => return Err(Error::new(ErrorKind::Timeout, "the connection takes no more")),
         };
-        let limits = consumer.limits();
-        // What does not fit into the subscription's channel is dropped; the server's words need some
-        // of it as well.
-        let channel = link.settings().subscription_capacity() / 2;
-        let feed = Box::new(Feed {
-            control,
+        let refusals = vec![Denied::publishing(&pull_subject), refusal.clone()];
+        let mut feed = Box::new(Feed {
+            control: link.sources().add(refusals),
             subscriber,
             inbox,
             pull_subject,
-            limits,
-            most: channel.min(limits.in_flight.unwrap_or(usize::MAX)).max(1),
+            limits: Limits::default(),
+            most: 1,
             connection,
             taken: 0,
             open: 0,
@@ -129,6 +119,7 @@ impl Feed {
             told: 0,
             consumer: consumer.clone(),
         });
+        feed.set_limits();
         match link.refusal(deadline, |denied| *denied == refusal).await? {
             Some(denied) => Err(denied.error()),
             None => Ok(feed),
@@ -265,7 +256,16 @@ impl Feed {
             && refresh.poll_unpin(cx).is_ready()
         {
             self.refresh = None;
+            self.set_limits();
         }
+    }
+
+    /// Keeps to what the consumer allows. What does not fit into the subscription's channel is
+    /// dropped, and the server's words need some of it as well.
+    fn set_limits(&mut self) {
+        self.limits = self.consumer.limits();
+        let channel = self.consumer.link.settings().subscription_capacity() / 2;
+        self.most = channel.min(self.limits.in_flight.unwrap_or(usize::MAX)).max(1);
     }
 
     /// The clock is read only when there is nothing else to do.

@@ -207,13 +207,13 @@ impl Consumer {
         let told = known.paused;
         *known = Known { stream_created, floor: info.floor(), limits, paused: info.paused };
         drop(known);
-        if told != info.paused {
-            tracing::info!(
-                stream = self.config.stream,
-                consumer = self.config.name,
-                paused = info.paused,
-                "the consumer was paused, or goes on"
-            );
+        let Consumer { config: ConsumerConfig { stream, name, .. }, .. } = self;
+        match (told, info.paused) {
+            (false, true) => {
+                tracing::info!(stream, consumer = name, "the consumer is paused, waiting");
+            }
+            (true, false) => tracing::info!(stream, consumer = name, "the consumer goes on"),
+            _ => {}
         }
     }
 

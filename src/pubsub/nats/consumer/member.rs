@@ -117,7 +117,12 @@ impl Member {
                     %error,
                     "messages are asked for anew"
                 );
-                self.pause = if feed.lively { FIRST_PAUSE } else { longer(self.pause) };
+                if feed.lively {
+                    self.pause = FIRST_PAUSE;
+                } else {
+                    self.consumer.tell(&error);
+                    self.pause = longer(self.pause);
+                }
             }
         }
         self.restarts += 1;
