@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use async_nats::Subject;
 use bytes::Bytes;
+use futures::{Stream, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -61,6 +62,7 @@ mod messages;
 pub mod nats;
 mod publish;
 mod publish_acked;
+mod publish_many;
 mod request;
 pub(crate) mod subject;
 mod subscription;
@@ -69,7 +71,7 @@ mod topic;
 pub use dead_letters::{
     DeadLetter, DeadLetterList, DeadLetters, Replay, ReplayAll, ReplayFailure, ReplayReport,
 };
-pub use driver::{Driver, Start};
+pub use driver::{Acked, Driver, Start};
 pub use durable::{DeliveryInfo, Durable};
 pub use handler::{Handler, HandlerResult, Outcome, with};
 pub use later::{CancelSchedule, PublishLater, Scheduled};
@@ -77,6 +79,9 @@ pub use message::Message;
 pub use messages::{Messages, MessagesOf};
 pub use publish::{Delivery, Publish};
 pub use publish_acked::{Ack, PublishAcked};
+pub use publish_many::{
+    Outgoing, PublishFailure, PublishMany, PublishProgress, PublishReport, Way,
+};
 pub use request::{Flush, Request};
 pub use subscription::{Subscribe, Subscription, SubscriptionStats};
 pub use topic::IntoTopic;
@@ -226,6 +231,65 @@ impl PubSub {
         payload: B,
     ) -> Publish<impl Delivery + use<S, B>> {
         publish::publish(Draft::new(self.bind(), topic.into_topic(), |_| Ok(payload.into())))
+    }
+
+    /// Publishes many messages into streams, each acknowledged: a bounded window of them under way,
+    /// or the fastest way that server and stream have. An item is what [`publish`](Self::publish)
+    /// gives, with its headers, or its [`jetstream()`](Publish::jetstream) with its options; it is
+    /// encoded when the input is read, which happens only as the window has room.
+    ///
+    /// Awaiting it gives a [`PublishReport`]: one message that fails fails alone. Options:
+    /// [`window`](Call::window), [`message_ids`](Call::message_ids), [`each`](Call::each),
+    /// [`progress`](Call::progress), [`stop_on_failure`](Call::stop_on_failure),
+    /// [`all_or_nothing`](Call::all_or_nothing), [`without_fast_ingest`](Call::without_fast_ingest).
+    ///
+    /// Messages reach a stream in the order of the input as long as none of them is sent again.
+    /// One that no stream took is sent again within its time limit, since it is not stored. One
+    /// whose acknowledgement did not come is sent again only under a message id; without one it
+    /// fails with [`may_be_stored`](PublishFailure::may_be_stored). While the connection is lost,
+    /// messages wait for it until their time limit.
+    ///
+    /// ```
+    /// # async fn import(pubsub: &nats_connector::pubsub::PubSub) -> nats_connector::Result<()> {
+    /// let handle = pubsub.clone();
+    /// let items = (0..100_000).map(move |n| handle.publish("readings.roof", &n));
+    /// let report = pubsub.publish_many(items).message_ids("import-7").await?.into_result()?;
+    /// println!("{} stored in {:?} by {}", report.stored, report.elapsed, report.way);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` for a window out of range, `Unsupported` where the driver does not acknowledge
+    /// messages, `Unavailable`, `Closed`; with [`all_or_nothing`](Call::all_or_nothing) whatever is
+    /// wrong. What is wrong with single messages, and a connection that is lost for good in the
+    /// middle, is in the report.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, what was sent may be stored, and the rest is not sent.
+    pub fn publish_many<I>(&self, items: I) -> Call<PublishMany<stream::Iter<I::IntoIter>>>
+    where
+        I: IntoIterator,
+        I::IntoIter: Send + 'static,
+        I::Item: Into<Outgoing>,
+    {
+        self.publish_stream(stream::iter(items))
+    }
+
+    /// [`publish_many`](Self::publish_many) from a `Stream`. While it has no item, answers to what was
+    /// sent still come in.
+    ///
+    /// # Errors
+    /// As [`publish_many`](Self::publish_many).
+    ///
+    /// # Cancel safety
+    /// As [`publish_many`](Self::publish_many).
+    pub fn publish_stream<S>(&self, items: S) -> Call<PublishMany<S>>
+    where
+        S: Stream + Send + 'static,
+        S::Item: Into<Outgoing>,
+    {
+        Call::new(PublishMany::new(self.clone(), items))
     }
 
     /// Subscribes: `handler` gets the messages in order, one at a time. The call is done when the
@@ -446,6 +510,25 @@ pub fn publish_bytes<S: IntoTopic, B: Into<Bytes>>(
     payload: B,
 ) -> Publish<impl Delivery + use<S, B>> {
     publish::publish(Draft::new(REGISTRY.default(), topic.into_topic(), |_| Ok(payload.into())))
+}
+
+/// [`PubSub::publish_many`] on the default driver.
+pub fn publish_many<I>(items: I) -> Call<PublishMany<stream::Iter<I::IntoIter>>>
+where
+    I: IntoIterator,
+    I::IntoIter: Send + 'static,
+    I::Item: Into<Outgoing>,
+{
+    default_driver().publish_many(items)
+}
+
+/// [`PubSub::publish_stream`] on the default driver.
+pub fn publish_stream<S>(items: S) -> Call<PublishMany<S>>
+where
+    S: Stream + Send + 'static,
+    S::Item: Into<Outgoing>,
+{
+    default_driver().publish_stream(items)
 }
 
 /// [`PubSub::subscribe`] on the default driver.

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::connector::{DrainReport, State};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kv::driver::{Change, Found};
 use crate::pubsub::driver::DeliveryEvents;
 
@@ -58,6 +58,9 @@ impl PubSub {
 
     #[inline(always)]
     pub(crate) fn acked<T>(&self, _: Begun, _: &Result<T>) {}
+
+    #[inline(always)]
+    pub(crate) fn stored<T>(&self, _: &Result<T, &Error>) {}
 
     #[inline(always)]
     pub(crate) fn requested<T>(&self, _: Begun, _: &Result<T>) {}

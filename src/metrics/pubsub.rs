@@ -84,6 +84,18 @@ impl PubSub {
         }
     }
 
+    /// What came of one of many messages that streams were to store.
+    pub(crate) fn stored<T>(&self, result: &Result<T, &Error>) {
+        match result {
+            Ok(_) => {
+                if let Some(handles) = self.0.lazy.get() {
+                    handles.acked.increment(1);
+                }
+            }
+            Err(error) => self.publish_failed(ACKED, error),
+        }
+    }
+
     fn publish_failed(&self, delivery: &str, error: &Error) {
         let more = [("delivery", delivery), ("error", &error_label(error))];
         self.0.lazy.count(&list::PUBLISH_FAILURES, more);

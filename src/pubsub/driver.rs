@@ -15,7 +15,7 @@ pub use async_nats::message::OutboundMessage;
 mod pipeline;
 mod streams;
 
-pub use pipeline::{Acked, Answer, Pipeline, PipelineConfig};
+pub use pipeline::{Acked, Answer, Fate, Pipeline, PipelineConfig};
 pub use streams::{
     ConsumerConfig, Consuming, Deliveries, Delivery, DeliveryEvents, Settlement, Start, Stored,
     Streams,

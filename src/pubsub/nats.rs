@@ -4,6 +4,7 @@ mod api;
 mod batch;
 mod config;
 mod consumer;
+mod ingest;
 mod many;
 mod streams;
 

@@ -76,6 +76,23 @@ impl Draft {
         draft
     }
 
+    /// A message that is refused when it is to be sent.
+    pub(super) fn refused(fault: Error) -> Self {
+        Draft::new(Err(fault), Subject::from_static(""), |_| Ok(Bytes::new()))
+    }
+
+    pub(super) fn has_header(&self, name: &str) -> bool {
+        self.headers.as_deref().is_some_and(|headers| headers.get(name).is_some())
+    }
+
+    /// How much of the full subject will be the handle's prefix.
+    pub(super) fn prefix_len(&self) -> usize {
+        match &self.handle {
+            Some(handle) if !self.ignore_prefix => handle.prefix().len(),
+            _ => 0,
+        }
+    }
+
     /// Notes the first thing that is wrong.
     pub(super) fn refuse(&mut self, error: Error) {
         self.fault.get_or_insert(error);
@@ -148,10 +165,19 @@ impl Draft {
         mut self,
         timeout: Option<Duration>,
     ) -> Result<(PubSub, OutboundMessage, Duration)> {
+        self.take(timeout)
+    }
+
+    /// As [`finish`](Self::finish); a draft that is refused keeps its subject.
+    pub(super) fn take(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<(PubSub, OutboundMessage, Duration)> {
         let handle = self.check()?.clone();
         let timeout = timeout.or(self.timeout).unwrap_or(handle.core().timeout);
-        let Draft { subject, payload, headers, .. } = self;
-        let headers = headers.map(|headers| *headers);
+        let subject = std::mem::replace(&mut self.subject, Subject::from_static(""));
+        let payload = std::mem::take(&mut self.payload);
+        let headers = self.headers.take().map(|headers| *headers);
         Ok((handle, OutboundMessage { subject, reply: None, payload, headers }, timeout))
     }
 }

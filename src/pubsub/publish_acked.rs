@@ -49,6 +49,10 @@ impl PublishAcked {
     pub(super) fn new(draft: Draft) -> Self {
         PublishAcked { draft, message_id: false }
     }
+
+    pub(super) fn into_draft(self) -> Draft {
+        self.draft
+    }
 }
 
 /// Options of an acknowledged publish.
@@ -159,7 +163,8 @@ async fn send(
     }
 }
 
-fn no_stream() -> Error {
+/// No stream stores a topic.
+pub(super) fn no_stream() -> Error {
     Error::no_responders(
         "no stream stores this topic, or it has no leader now, or JetStream is off; create a \
          stream with this subject",

@@ -56,16 +56,30 @@ impl Acked {
 /// What became of a message in a pipeline.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Answer {
+pub enum Fate {
     /// A stream has it.
     Acked(Acked),
     /// It was refused for good. It is not stored.
     Refused(Error),
-    /// Nobody took it. It is not stored, and can be sent again: at once, or after a while where no
-    /// stream answered ([`is_no_responders`](Error::is_no_responders)).
-    NotTaken(Error),
+    /// Nobody took it, so that it is not stored and can be sent again: after a while where an error
+    /// tells why, else at once.
+    NotTaken(Option<Error>),
     /// Nobody knows whether it is stored.
     Doubtful(Error),
+}
+
+/// What a pipeline tells.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Answer {
+    /// What became of the message with this number.
+    One(u64, Fate),
+    /// The connection was lost: nobody knows of all that was sent and not answered.
+    Lost(Error),
+    /// This subject is not permitted: all that was sent to it and not answered is not stored.
+    Denied(Subject, Error),
+    /// No answer will ever come any more, and nothing can be sent.
+    Closed(Error),
 }
 
 /// A way to publish many messages. Dropping it leaves what is under way without an answer.
@@ -73,22 +87,23 @@ pub enum Answer {
 /// Messages reach a stream in the order in which they were sent.
 pub trait Pipeline: Send + 'static {
     /// Ready when a message to this subject can be sent now; pending while the connection takes no
-    /// more, or is lost, and while the window is full. An error: it never will be.
+    /// more, or is lost, and while the stream has enough to do. An error: it never will be.
     fn poll_ready(&mut self, subject: &Subject, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
-    /// Sends a message, after [`poll_ready`](Self::poll_ready) for its subject, under a number of the
-    /// caller's. A number whose answer has come may be used again. An error: it was not sent.
+    /// Sends a message for whose subject [`poll_ready`](Self::poll_ready) was just ready, under a
+    /// number of the caller's. An error: it was not sent.
     fn send(&mut self, number: u64, message: OutboundMessage) -> Result<()>;
 
-    /// Asks for all answers that are owed: no more messages come for now.
+    /// Says that no more messages come before some answer does.
     fn flush(&mut self);
 
-    /// The next answer, with the number of its message. Every message that was sent has one at some
-    /// time, unless it is lost in silence: giving up is the caller's.
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<(u64, Answer)>;
+    /// The next answer. A message that is lost in silence has none: giving up is the caller's, and
+    /// so is to know the numbers that it waits for.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answer>;
 
-    /// Gives a message up whose answer did not come: none will.
-    fn forget(&mut self, number: u64);
+    /// Called about ten times a second, so that it needs no timers of its own. `waits` tells whether a
+    /// message to a subject was sent and has no answer.
+    fn look(&mut self, waits: &dyn Fn(&str) -> bool);
 
     /// How many messages went by fast ingest so far.
     fn fast(&self) -> u64;

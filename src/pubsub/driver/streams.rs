@@ -221,8 +221,7 @@ pub trait Streams: Send + Sync {
     ) -> BoxFuture<'a, Result<bool>>;
 
     /// A way to publish many messages that is better than one
-    /// [`publish_acked`](super::Driver::publish_acked) for each, where the back end has one; a
-    /// window above what it can keep an account of is made smaller.
+    /// [`publish_acked`](super::Driver::publish_acked) for each, where the back end has one.
     fn pipeline(
         &self,
         config: PipelineConfig,
