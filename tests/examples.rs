@@ -106,6 +106,36 @@ async fn orders_that_are_lost_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn import_file() {
+    let server = jetstream().await;
+    let lines = testkit::size(3_000_u64, 1_000_000);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lines.txt");
+    let text: String = (1..=lines).map(|n| format!("line {n}\n")).collect();
+    std::fs::write(&path, text).unwrap();
+    let import = || {
+        let mut command = example("import_file", &server.url());
+        command.arg(&path);
+        command
+    };
+    let done = format!("{lines} lines in the stream by fast ingest");
+    let stored = || async {
+        let streams = server.monitor("/jsz?streams=1").await;
+        streams["account_details"][0]["stream_detail"][0]["state"]["messages"].as_u64()
+    };
+    // Killed in the middle, if it is not too fast for that, and run again, twice.
+    let mut killed = Program::start(&mut import());
+    testkit::eventually(LIMIT, || async { stored().await > Some(0) }).await;
+    killed.signal("KILL");
+    killed.wait(LIMIT);
+    for _ in 0..2 {
+        let output = run(&mut import());
+        assert_has(&output, &[&done]);
+        assert_eq!(stored().await, Some(lines));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn second_cluster() {
     let (shop, audit) = tokio::join!(jetstream(), jetstream());
     let output = run(example("second_cluster", &shop.url()).env("AUDIT_SERVER", audit.url()));
