@@ -8,6 +8,7 @@
 mod durable;
 mod list;
 mod many;
+mod publish_many;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -77,6 +78,7 @@ fn main() {
         many::batches(&sides).await;
         list::keys(&sides).await;
         durable::consume(&sides).await;
+        publish_many::all(&sides).await;
     });
 }
 
