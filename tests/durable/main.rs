@@ -3,6 +3,7 @@
 mod dead_letters;
 mod extension;
 mod leaving;
+mod memory;
 mod options;
 mod order;
 mod outcomes;
@@ -102,6 +103,8 @@ async fn connect(url: &str, settings: &[(&str, &str)]) -> Connector {
     let mut builder = Settings::builder()
         .set("NATS.SERVER", url)
         .set("NATS.MAX_RECONNECT", "-1")
+        .set("NATS.CONNECT_TIMEOUT", "30s")
+        .set("NATS.REQUEST_TIMEOUT", "30s")
         .set("NATS.RECONNECT_WAIT", "20ms");
     for (key, value) in settings {
         builder = builder.set(*key, *value);

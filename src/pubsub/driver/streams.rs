@@ -272,7 +272,8 @@ pub trait Streams: Send + Sync {
 pub trait Deliveries: Send + 'static {
     /// The next message; `None` when it has ended. `room` is how many messages the member can take
     /// now: the source never has more than this many under way, asked for or waiting in it. It may
-    /// shrink from one call to the next, which holds for what is asked for later.
+    /// shrink from one call to the next, which holds for what is asked for later: what has arrived
+    /// is given also when there is no room.
     fn poll_next(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<Option<Delivery>>;
 
     /// Stops asking for messages: when it is done, `poll_next` gives those that have arrived and

@@ -19,6 +19,9 @@ pub(super) struct Intake {
     consumer: Arc<Consumer>,
     lanes: Option<Lanes>,
     state: Mutex<State>,
+    /// What has happened to the source, by itself: a key function, which runs under the other lock,
+    /// may ask for it.
+    events: Mutex<DeliveryEvents>,
 }
 
 struct State {
@@ -39,7 +42,6 @@ struct State {
     /// What the server has for this consumer, when it last told.
     pending: u64,
     ticks: u64,
-    events: DeliveryEvents,
 }
 
 enum Phase {
@@ -87,9 +89,9 @@ impl Intake {
             told: 0,
             pending: 0,
             ticks: 0,
-            events: DeliveryEvents::default(),
         };
-        Intake { consumer: Arc::new(consumer), lanes, state: Mutex::new(state) }
+        let (consumer, state) = (Arc::new(consumer), Mutex::new(state));
+        Intake { consumer, lanes, state, events: Mutex::default() }
     }
 
     /// The next message of a worker, which is done with its last one; `None`: there will be no more.
@@ -98,7 +100,7 @@ impl Intake {
         worker: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Arc<Delivered>>> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let state = &mut *state;
         state.finished(worker);
         let queue = if self.lanes.is_some() { worker } else { 0 };
@@ -131,6 +133,7 @@ impl Intake {
                 }
                 Poll::Ready(None) => state.end(),
                 Poll::Pending => {
+                    *lock(&self.events) = deliveries.events();
                     // With its share of time used up, a task sees nothing of what is there.
                     if has_budget_remaining()
                         && state.room.idle(held, state.pending > 0, state.busy == 0)
@@ -149,9 +152,12 @@ impl Intake {
     /// has been here for more than one tick. What is at work or waits for more than `longest` ticks
     /// is let go. To be polled without a limit of the task's time.
     pub(super) fn tick(&self, longest: u64) -> Tick {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let state = &mut *state;
         state.ticks += 1;
+        if let Phase::Taking(deliveries) = &state.phase {
+            *lock(&self.events) = deliveries.events();
+        }
         if state.idle.is_empty() {
             self.take_in(state);
         }
@@ -211,10 +217,10 @@ impl Intake {
         &self,
         can_come_again: impl Fn(&Delivered) -> bool,
     ) -> (Option<Box<dyn Deliveries>>, Vec<Arc<Delivered>>) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let deliveries = match std::mem::replace(&mut state.phase, Phase::Leaving) {
             Phase::Taking(deliveries) => {
-                state.events = deliveries.events();
+                *lock(&self.events) = deliveries.events();
                 Some(deliveries)
             }
             phase => {
@@ -245,7 +251,7 @@ impl Intake {
     /// Lets a message that came while leaving be handled.
     pub(super) fn keep(&self, message: Arc<Delivered>) {
         let lane = self.lanes.as_ref().map_or(0, |lanes| lanes.of(&message));
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let since = state.ticks;
         state.queue(lane, Held { message, since });
         if self.lanes.is_none() {
@@ -255,20 +261,12 @@ impl Intake {
 
     /// Nothing more will come: workers end when their queue is empty.
     pub(super) fn end(&self) {
-        self.lock().end();
+        lock(&self.state).end();
     }
 
     /// What has happened to the source.
     pub(super) fn events(&self) -> DeliveryEvents {
-        let state = self.lock();
-        match &state.phase {
-            Phase::Taking(deliveries) => deliveries.events(),
-            Phase::Leaving | Phase::Ended => state.events,
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.events)
     }
 }
 
@@ -315,13 +313,15 @@ impl State {
     }
 
     fn end(&mut self) {
-        if let Phase::Taking(deliveries) = std::mem::replace(&mut self.phase, Phase::Ended) {
-            self.events = deliveries.events();
-        }
+        self.phase = Phase::Ended;
         while let Some((_, waker)) = self.idle.pop_last() {
             waker.wake();
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How often a member looks after its messages: at the second tick after it came, a message is half

@@ -97,9 +97,6 @@ impl State {
     fn take(&mut self, id: u64, config: &ConsumerConfig, room: usize) -> Option<Delivery> {
         let seat = self.seats.get_mut(&id)?;
         let consumer = self.consumers.get(&config.name)?;
-        if room == 0 {
-            return None;
-        }
         loop {
             let arrived = seat.inbox.pop_front()?;
             let standing = consumer.stands(&arrived);
