@@ -32,6 +32,9 @@
 //! | [`PubSub`](pubsub::PubSub) | publish, subscribe, request; a driver with prefix and serializer |
 //! | [`Message`](pubsub::Message) | what a handler gets |
 //! | [`layers`] | what wraps handlers: time limits, tries, one effect for each message, spans |
+//! | [`StreamConfig`](streams::StreamConfig) | a stream to make or compare: what is published and kept |
+//! | [`Durable`](pubsub::Durable) | a subscription that handles each message of a stream at least once |
+//! | [`layers`] | what wraps handlers: time limit, retry, deduplication, tracing |
 //! | [`Kv`](kv::Kv) | a key-value bucket; a driver with prefixes and serializer |
 //! | [`Stores`] | key-value buckets by name, described in settings, opened when first used |
 //! | [`Serializer`] | JSON, MessagePack, text, or a format of your own |
@@ -153,6 +156,7 @@
 //! # Features
 //!
 //! - `yaml`, `toml` (default): settings files in these formats.
+//! - `redis`: the Redis key-value driver.
 //! - `metrics`: counters, gauges and histograms of all of it, through the `metrics` facade.
 //! - `otel`: W3C trace context in the headers of messages, for `tracing-opentelemetry`.
 //! - `conformance`: the suites for authors of drivers, outside semver.
