@@ -11,6 +11,8 @@ use tokio::time::Instant;
 use crate::connector::Link;
 use crate::connector::capabilities::ApiError;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kv::retry::Retry;
+use refusal::is_between_leaders;
 
 mod clock;
 mod consumer;
@@ -38,14 +40,21 @@ pub(crate) fn body(json: &Value) -> Bytes {
     json.to_string().into()
 }
 
-/// A call that changes nothing, or no more when it is done twice, which may be asked again.
+/// A call that changes nothing, or no more when it is done twice, which may be asked again: also while
+/// a cluster has no leader.
 pub(crate) async fn ask<T: DeserializeOwned>(
     link: &Link,
     subject: &str,
     payload: Bytes,
     deadline: Instant,
 ) -> Result<T> {
-    read(link.ask(link.js_subject(subject), payload, deadline).await)
+    let mut retry = Retry::until(deadline);
+    loop {
+        match read(link.ask(link.js_subject(subject), payload.clone(), deadline).await) {
+            Err(error) if is_between_leaders(&error) && retry.pause().await => {}
+            done => return done,
+        }
+    }
 }
 
 /// A call that may change something.

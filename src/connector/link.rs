@@ -301,7 +301,8 @@ impl Link {
     }
 
     /// As [`request`](Self::request), for what changes nothing: it is sent again when no answer came
-    /// for [`PATIENCE`], since a server that ends takes with it what it was asked.
+    /// for [`PATIENCE`], since a server that ends takes with it what it was asked, and when the
+    /// connection is lost meanwhile, where calls wait for that.
     pub(crate) async fn ask(
         &self,
         subject: Subject,
@@ -312,6 +313,11 @@ impl Link {
             let turn = deadline.min(Instant::now() + PATIENCE);
             match self.request(subject.clone(), None, payload.clone(), turn).await {
                 Err(_) if turn < deadline && turn <= Instant::now() => {}
+                Err(error)
+                    if error.kind() == ErrorKind::Unavailable
+                        && !error.is_no_responders()
+                        && self.settings().when_disconnected() == WhenDisconnected::Wait
+                        && Instant::now() < deadline => {}
                 Err(error) if error.is_timeout() => {
                     return Err(self.no_answer().with("subject", subject.as_str()));
                 }

@@ -5,18 +5,19 @@ use std::time::{Duration, SystemTime};
 use async_nats::jetstream::stream::RawMessage;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::refusal::{
     DELETE_FAILED, NO_MESSAGE_FOUND, SEQUENCE_NOT_FOUND, STORE_NOT_MADE, has_code,
-    is_between_leaders,
+    is_between_leaders, is_temporary,
 };
 use super::{Clock, ask, body, call};
 use crate::connector::Link;
 use crate::connector::link::PATIENCE;
 use crate::deadline::after;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::kv::retry::Retry;
 
 /// How long a server may take to remove the files of a deleted stream, before a new one of its name
@@ -105,20 +106,51 @@ pub(crate) async fn create(
     let request = body(&json!(config));
     let mut files = Retry::until(deadline.min(after(DELETED_FILES)));
     let mut leader = Retry::until(deadline);
-    let mut patience = PATIENCE;
     loop {
         let sent = SystemTime::now();
-        let turn = deadline.min(after(patience));
-        match call(link, &subject, request.clone(), turn).await {
+        match insist(link, &subject, &request, deadline).await.0 {
             Ok(made) => return Ok(told(made, sent)),
             Err(error) if has_code(&error, STORE_NOT_MADE) && files.pause().await => {}
             Err(error) if is_between_leaders(&error) && leader.pause().await => {}
-            Err(error) if error.is_timeout() && turn < deadline && turn <= Instant::now() => {
-                patience *= 2;
-            }
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Asks for a change that is the same when it is made twice, until there is an answer: while a leader
+/// is elected nobody answers what was asked, and a server that ends takes it along. Also tells
+/// whether it was asked before.
+async fn insist<T: DeserializeOwned>(
+    link: &Link,
+    subject: &str,
+    request: &Bytes,
+    deadline: Instant,
+) -> (Result<T>, bool) {
+    let mut patience = PATIENCE;
+    let mut unanswered = None;
+    loop {
+        let turn = deadline.min(after(patience));
+        let done = call(link, subject, request.clone(), turn).await;
+        patience *= 2;
+        match done {
+            Err(error) if error.is_timeout() && Instant::now() < deadline => {
+                unanswered = Some(error);
+            }
+            // Not sent; what was asked before may have been taken.
+            Err(error) if is_unreached(&error) => {
+                if turn == deadline || Instant::now() < turn {
+                    let asked_before = unanswered.is_some();
+                    return (Err(unanswered.unwrap_or(error)), asked_before);
+                }
+            }
+            done => return (done, unanswered.is_some()),
+        }
+    }
+}
+
+/// Whether no server took a call, as opposed to one that refused it.
+fn is_unreached(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && !is_temporary(error)
 }
 
 /// Changes a stream to `config`.
@@ -162,20 +194,11 @@ pub(crate) async fn delete(link: &Link, stream: &str, deadline: Instant) -> Resu
         tracing::debug!(stream, %error, "a stream was not emptied before it is deleted");
     }
     let subject = format!("STREAM.DELETE.{stream}");
-    let mut patience = PATIENCE;
-    let mut asked_before = false;
-    loop {
-        let turn = deadline.min(after(patience));
-        match call(link, &subject, Bytes::new(), turn).await {
-            Ok(Deleted { success }) => return Ok(success),
-            // The call before this one did it, only its answer did not come.
-            Err(error) if error.is_not_found() => return Ok(asked_before && was_there),
-            Err(error) if error.is_timeout() && turn < deadline && turn <= Instant::now() => {
-                asked_before = true;
-                patience *= 2;
-            }
-            Err(error) => return Err(error),
-        }
+    match insist(link, &subject, &Bytes::new(), deadline).await {
+        (Ok(Deleted { success }), _) => Ok(success),
+        // The call before this one did it, only its answer did not come.
+        (Err(error), asked_before) if error.is_not_found() => Ok(asked_before && was_there),
+        (Err(error), _) => Err(error),
     }
 }
 
