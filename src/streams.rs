@@ -37,5 +37,3 @@ pub use crate::kv::Storage;
 
 pub(crate) use declared::Declared;
 pub(crate) use handle::Target;
-#[allow(unused_imports, reason = "for durable subscriptions")]
-pub(crate) use provision::make_or_find;

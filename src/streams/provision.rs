@@ -100,7 +100,7 @@ impl Provision {
 
 /// The stream, made if there is none; whether it was made here. Of those who make it at the same
 /// time one does, and the others find it.
-pub(crate) async fn make_or_find(
+async fn make_or_find(
     streams: &dyn driver::Streams,
     config: &StreamConfig,
     deadline: Instant,
