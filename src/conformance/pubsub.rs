@@ -33,15 +33,33 @@
 //! - [`Source::drain`](crate::pubsub::driver::Source::drain) loses nothing that the back end gave to
 //!   this subscription, under load, and then the source ends. `close` ends it at once. Dropping it
 //!   unsubscribes.
+//! - A driver with streams ([`Driver::streams`](crate::pubsub::driver::Driver::streams)) passes
+//!   [`run_streams`] and [`run_durable`]:
+//!   - An acknowledged message is stored, once for each message id within the window; an expectation
+//!     that fails is [`Conflict`](crate::ErrorKind::Conflict) and stores nothing. A plain message is
+//!     stored too, and a subscriber gets both.
+//!   - Every option of a stream holds or is refused as `Unsupported`; a change keeps what it does not
+//!     say. Two streams never store one subject.
+//!   - What a consumer delivered comes again until it is settled: after the ack wait, no earlier, with
+//!     its deliveries counted. `Done` and `Never` are final, also by an earlier receipt; `Working`
+//!     begins the wait anew; `Again` keeps its wait.
+//!   - Members share; together they have no more than `max_in_flight`. A member that is drained gives
+//!     what has arrived and ends, and everything else goes to the others at once. What a dropped or
+//!     closed member had comes again.
+//!   - A consumer that is there is left as it is and its differences are told, by these names:
+//!     `filters`, `ack_wait`, `max_in_flight`. One that somebody deleted is made again.
 //! - What is not claimed is refused as [`Unsupported`](crate::ErrorKind::Unsupported), with no
 //!   effect.
 
 mod acked;
+mod bench;
 mod delivery;
+pub mod durable;
 mod ending;
 mod messages;
 mod probe;
 mod requests;
+pub mod streams;
 
 use std::sync::Arc;
 
@@ -54,6 +72,10 @@ pub use messages::{headers, payload_limit, payloads};
 pub use requests::{no_responders, request_timeout, requests};
 
 use crate::pubsub::driver::Driver;
+use crate::streams::StreamConfig;
+
+/// How the suites' streams are to be: where they are kept, in how many copies.
+pub type Shape<'a> = &'a (dyn Fn(StreamConfig) -> StreamConfig + Send + Sync);
 
 /// Runs every part that needs no stream.
 pub async fn run(driver: Arc<dyn Driver>) {
@@ -73,4 +95,59 @@ pub async fn run(driver: Arc<dyn Driver>) {
     close_ends_at_once(&driver).await;
     drop_unsubscribes(&driver).await;
     unclaimed_acked_publish(&driver).await;
+}
+
+/// Runs every part about streams, several at a time. Each makes a stream of its own, as `shape` has
+/// it, and deletes it.
+pub async fn run_streams(driver: Arc<dyn Driver>, shape: Shape<'_>) {
+    let (driver, shape) = (&driver, &shape);
+    Box::pin(async {
+        tokio::join!(
+            streams::lifecycle(driver, shape),
+            streams::updates(driver, shape),
+            streams::subjects(driver, shape),
+            streams::stored_messages(driver, shape),
+            streams::plain_publishing(driver, shape),
+            streams::limits(driver, shape),
+            streams::retention(driver, shape),
+            streams::expectations(driver, shape),
+            streams::atomic_publishing(driver, shape),
+            streams::ages(driver, shape),
+            streams::lifetimes(driver, shape),
+            streams::duplicate_window(driver, shape),
+            streams::schedules(driver, shape),
+        );
+    })
+    .await;
+}
+
+/// Runs every part about durable consumers, several at a time, as [`run_streams`].
+pub async fn run_durable(driver: Arc<dyn Driver>, shape: Shape<'_>) {
+    let (driver, shape) = (&driver, &shape);
+    Box::pin(async {
+        tokio::join!(
+            durable::deliveries(driver, shape),
+            durable::starts(driver, shape),
+            durable::filters(driver, shape),
+            durable::members_share(driver, shape),
+            durable::most_in_flight(driver, shape),
+            durable::found_consumers(driver, shape),
+            durable::differences(driver, shape),
+            durable::deleted_consumers(driver, shape),
+        );
+    })
+    .await;
+    // What waits for a time is by itself: others would keep it busy.
+    Box::pin(async {
+        tokio::join!(
+            durable::redelivery(driver, shape),
+            durable::settled_stays_settled(driver, shape),
+            durable::again(driver, shape),
+            durable::working(driver, shape),
+            durable::dropped_members(driver, shape),
+            durable::closed_members(driver, shape),
+            durable::drained_members(driver, shape),
+        );
+    })
+    .await;
 }

@@ -188,7 +188,8 @@ fn refused(error: &ApiError) -> Error {
         // stream mismatch; and the same found late in a cluster.
         10060 | 10070 | 10071 | 10164 => ErrorKind::Conflict,
         10054 => ErrorKind::TooLarge,
-        10165 | 10166 => ErrorKind::Unsupported,
+        // Lifetimes and batches that the stream does not take.
+        10165 | 10166 | 10174 => ErrorKind::Unsupported,
         _ if error.code == 503 => ErrorKind::Unavailable,
         _ => ErrorKind::Other,
     };

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::pubsub::driver::{Driver, InboundMessage, OutboundMessage, Source};
 
 /// Long enough for a busy machine: only a failure waits for it.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(super) struct Probe {

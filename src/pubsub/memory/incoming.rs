@@ -151,10 +151,10 @@ impl State {
             None => rollup.is_some() && self.of_subject(message) > 0,
         };
         if messages.is_some_and(|limit| self.log.len() >= limit) && !replaces {
-            return Err(self.too_large("the stream is full (max_messages) and gives nothing up"));
+            return Err(self.full("the stream is full (max_messages) and gives nothing up"));
         }
         if bytes.is_some_and(|limit| self.log.bytes() + size > limit) {
-            return Err(self.too_large("the stream is full (max_bytes) and gives nothing up"));
+            return Err(self.full("the stream is full (max_bytes) and gives nothing up"));
         }
         Ok(())
     }
@@ -177,6 +177,10 @@ impl State {
 
     pub(super) fn unsupported(&self, what: &'static str) -> Error {
         self.error(ErrorKind::Unsupported, what)
+    }
+
+    fn full(&self, what: &'static str) -> Error {
+        self.error(ErrorKind::Unavailable, what)
     }
 
     fn too_large(&self, what: impl Into<Cow<'static, str>>) -> Error {

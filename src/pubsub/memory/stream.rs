@@ -354,7 +354,7 @@ impl State {
         let mut others = self.consumers.values().filter(|other| other.config.name != config.name);
         if let Some(other) = others.find(|other| other.filter().meets(&filter)) {
             return Err(self
-                .conflict(
+                .invalid(
                     "another consumer of the work queue has some of these messages; each is for \
                      one consumer only",
                 )

@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::config::{changed, check_supported, new_stream, options, status};
-use crate::connector::Link;
+use crate::connector::{Feature, Link};
 use crate::deadline::within;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::jetstream::{self, Info};
@@ -48,6 +48,11 @@ pub(super) async fn create_stream(
     let name = &config.name;
     let server = link.capabilities(deadline).await?;
     check_supported(config, &server)?;
+    // Servers that keep no mark of who made a stream say nothing when they are told to make it twice.
+    if !server.supports(Feature::StreamMetadata) && stream(link, name, deadline).await?.is_some() {
+        let there = Error::new(ErrorKind::AlreadyExists, "there is a stream of this name");
+        return Err(about(there, name));
+    }
     let stream = new_stream(config, &server);
     let made = jetstream::create(link, name, &stream, deadline).await;
     let info = made.map_err(|error| overlap(about(error, name)))?;

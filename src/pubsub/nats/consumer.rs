@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::connector::Link;
 use crate::connector::link::PATIENCE;
 use crate::deadline::{Deadline, after};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::jetstream;
 use crate::pubsub::driver::{ConsumerConfig, Consuming, Settlement};
 
@@ -40,9 +40,14 @@ pub(super) async fn names(link: &Link, stream: &str, deadline: Instant) -> Resul
         if last || names.len() >= page.total {
             names.sort_unstable();
             names.dedup();
-            return Ok(names);
+            break;
         }
     }
+    // A cluster lists no consumers of a stream that is not there.
+    if names.is_empty() && jetstream::info(link, stream, deadline).await?.is_none() {
+        return Err(Error::new(ErrorKind::NotFound, "there is no such stream"));
+    }
+    Ok(names)
 }
 
 /// Deletes a consumer; whether there was one. It is asked again when no answer comes.
