@@ -80,7 +80,9 @@ impl Call<PublishAcked> {
         self.set("Nats-Expected-Last-Sequence", &sequence.to_string())
     }
 
-    /// Refuses unless the stream's last message had this message id.
+    /// Refuses unless the stream's last message had this message id. On nats-server 2.15.1 a stream
+    /// with several copies stops answering once this has failed; there
+    /// [`expect_last_sequence`](Self::expect_last_sequence) is the safer one.
     pub fn expect_last_message_id(self, id: impl AsRef<str>) -> Self {
         self.set("Nats-Expected-Last-Msg-Id", id.as_ref())
     }
