@@ -59,7 +59,7 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn is_mine(&self, denied: &Denied) -> bool {
-        self.refusals.contains(denied)
+        self.refusals.iter().any(|refusal| refusal.covers(denied))
     }
 
     /// What the server refused, taken off the record where nobody has told it yet.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind};
 use crate::metrics;
+use crate::pubsub::subject::matches;
 
 /// How a connector stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,6 +46,12 @@ impl Denied {
     /// What the server says when it refuses to take messages for this subject.
     pub(crate) fn publishing(subject: &str) -> Denied {
         Denied { publish: true, subject: subject.to_owned(), queue: None }
+    }
+
+    /// Whether it is this refusal, whose subject has wildcards for all that is published to the like.
+    pub(crate) fn covers(&self, denied: &Denied) -> bool {
+        let publish = self.publish && denied.publish;
+        self == denied || (publish && matches(&self.subject, &denied.subject))
     }
 
     /// Reads the server's `Permissions Violation for Subscription to "x" using queue "y"`.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_nats::message::OutboundMessage;
 use async_nats::{Message, Subject, Subscriber};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use serde_json::json;
@@ -96,7 +97,8 @@ impl Feed {
             Ok(Err(error)) => return Err(Error::new(ErrorKind::Unavailable, error.to_string())),
             Err(_) => return Err(Error::new(ErrorKind::Timeout, "the connection takes no more")),
         };
-        let refusals = vec![Denied::publishing(&pull_subject), refusal.clone()];
+        let mut refusals = vec![Denied::publishing(&pull_subject), refusal.clone()];
+        refusals.extend(consumer.ack_subjects().map(|subject| Denied::publishing(&subject)));
         let mut feed = Box::new(Feed {
             control: link.sources().add(refusals),
             subscriber,
@@ -120,7 +122,9 @@ impl Feed {
             consumer: consumer.clone(),
         });
         feed.set_limits();
-        match link.refusal(deadline, |denied| *denied == refusal).await? {
+        consumer.try_to_settle(deadline).await?;
+        let control = feed.control.clone();
+        match link.refusal(deadline, |denied| control.is_mine(denied)).await? {
             Some(denied) => Err(denied.error()),
             None => Ok(feed),
         }
@@ -375,6 +379,28 @@ impl Consumer {
     pub(super) fn pull_subject(&self) -> Subject {
         let (stream, name) = (&self.config.stream, &self.config.name);
         self.link.js_subject(&format!("CONSUMER.MSG.NEXT.{stream}.{name}"))
+    }
+
+    /// Says a word about a message that never is, which shows whether this user may settle any: else
+    /// all would be handled over and over. Where the API is another one's, that shows later.
+    async fn try_to_settle(&self, deadline: Instant) -> Result<()> {
+        if self.link.js_put_prefix().is_some() {
+            return Ok(());
+        }
+        let (stream, name) = (&self.config.stream, &self.config.name);
+        let message = OutboundMessage {
+            subject: format!("$JS.ACK.{stream}.{name}.0.0.0.0.0").into(),
+            reply: None,
+            payload: Bytes::from_static(b"+WPI"),
+            headers: None,
+        };
+        self.link.publish(message, deadline).await
+    }
+
+    /// Where its messages are settled: one form or the other, as the server is set.
+    fn ack_subjects(&self) -> impl Iterator<Item = String> {
+        let (stream, name) = (&self.config.stream, &self.config.name);
+        ["", "*.*."].into_iter().map(move |begin| format!("$JS.ACK.{begin}{stream}.{name}.>"))
     }
 }
 
