@@ -308,6 +308,18 @@ impl Lanes {
         lane.tidy();
     }
 
+    /// This subject is not permitted, which its messages are told: forgets batches that begin with
+    /// one, which no stream will ever answer.
+    pub(super) fn refuse(&mut self, subject: &str) {
+        for lane in &mut self.lanes {
+            let begins = |batch: &Batch| batch.every == 0 && batch.subject.as_str() == subject;
+            if lane.batch.as_ref().is_some_and(begins) {
+                lane.batch = None;
+                lane.slow = SLOW;
+            }
+        }
+    }
+
     /// Ends what has waited for too long.
     pub(super) fn look(&mut self, now: Instant, answers: &mut VecDeque<Answer>) {
         for lane in &mut self.lanes {

@@ -331,6 +331,7 @@ impl Pipeline for Many {
                 denied.publish && waits(&denied.subject) && is_first(&denied.subject)
             });
             let Some(denied) = denied else { return };
+            self.lanes.refuse(&denied.subject);
             self.answers.push_back(Answer::Denied(denied.subject.as_str().into(), denied.error()));
         }
     }

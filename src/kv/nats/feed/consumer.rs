@@ -257,13 +257,11 @@ impl Consumer {
                     if changed.is_err() {
                         return Err(lost("the connection has ended"));
                     }
+                    self.check_permitted()?;
                 }
                 () = &mut silence => {
-                    let denied = self.link.status().take_denied(|denied| self.is_mine(denied));
-                    return Err(denied.map_or_else(
-                        || lost("the server is silent"),
-                        |denied| denied.error(),
-                    ));
+                    self.check_permitted()?;
+                    return Err(lost("the server is silent"));
                 }
             }
         }
@@ -285,6 +283,11 @@ impl Consumer {
             return Err(lost("the connection was lost"));
         }
         Ok(())
+    }
+
+    fn check_permitted(&self) -> Result<()> {
+        let denied = self.link.status().take_denied(|denied| self.is_mine(denied));
+        denied.map_or(Ok(()), |denied| Err(denied.error()))
     }
 
     fn is_mine(&self, denied: &Denied) -> bool {
