@@ -1,11 +1,18 @@
-//! No secret is ever logged or printed, at any level and by any crate. One test, in a process of
-//! its own: everything that the process logs is captured.
+//! No secret is ever logged or printed, at any level and by any crate, nor are payloads, message ids
+//! and values of headers by this one. One test, in a process of its own: everything that the process
+//! logs is captured.
 
 use std::fmt::Write as _;
 use std::fs;
 
-use nats_connector::pubsub::Message;
-use nats_connector::{Connector, Settings};
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use nats_connector::layers::{Dedupe, Retry, Timeout, Traced};
+use nats_connector::pubsub::driver::ConsumerConfig;
+use nats_connector::pubsub::{Message, Outcome, Outgoing, Publish};
+use nats_connector::streams::StreamConfig;
+use nats_connector::{Connector, Error, Settings};
 use testkit::logs::Logs;
 use testkit::{Authority, NKey, Operator, Server};
 
@@ -16,6 +23,13 @@ const TOKEN: &str = "token-of-all-52de";
 const IN_URL: &str = "userinfo-word-08ef";
 const CONTROL: &str = "control-name-c0de";
 
+/// What messages have.
+const PAYLOAD: &str = "payload-word-3ab1";
+const MESSAGE_ID: &str = "message-id-77dd";
+const HEADER: &str = "header-value-e19c";
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// All that was printed of values.
 #[derive(Default)]
 struct Printed(String);
@@ -24,6 +38,131 @@ impl Printed {
     fn add(&mut self, value: &dyn std::fmt::Debug) {
         write!(self.0, "{value:?}\n{value:#?}\n").unwrap();
     }
+}
+
+impl Printed {
+    fn add_error(&mut self, error: &Error) {
+        self.add(error);
+        writeln!(self.0, "{error}").unwrap();
+    }
+}
+
+/// A message with everything that is to be seen nowhere.
+fn told<D>(publish: Publish<D>) -> Publish<D> {
+    publish.header("Customer", HEADER)
+}
+
+/// Durable messaging with all its parts, of which all that can be printed is.
+async fn durable(printed: &mut Printed, connector: &Connector) {
+    let pubsub = connector.pubsub();
+    let order = || told(pubsub.publish("orders.created", PAYLOAD));
+    let config = StreamConfig::new("ORDERS", ["orders.*"])
+        .schedules(true)
+        .fast_ingest(true)
+        .atomic_publish(true);
+    let call = pubsub.stream(config);
+    printed.add(&call);
+    printed.add(&call.await.unwrap());
+    printed.add(&pubsub.streams().status("ORDERS").await.unwrap());
+
+    // Published: one, many in each way, later; and what fails.
+    let call = order().jetstream().message_id(MESSAGE_ID);
+    printed.add(&call);
+    printed.add(&call.await.unwrap());
+    printed.add(&Outgoing::from(order().jetstream().message_id(MESSAGE_ID)));
+    printed.add(&Outgoing::from(order()));
+    let expected = order().jetstream().message_id(MESSAGE_ID.to_owned() + "2");
+    printed.add_error(&expected.expect_last_sequence(77).await.unwrap_err());
+    for count in [10, 1_000] {
+        let many = (0..count).map(|_| order());
+        let call = pubsub.publish_many(many.collect::<Vec<_>>()).message_ids(MESSAGE_ID);
+        let call = call.without_fast_ingest();
+        printed.add(&call);
+        printed.add(&call.await.unwrap());
+    }
+    let fast = pubsub.publish_many((0..1_000).map(|_| order()).collect::<Vec<_>>());
+    printed.add(&fast.await.unwrap());
+    let atomic = pubsub.publish_many([order(), order()]).all_or_nothing();
+    printed.add(&atomic.await.unwrap());
+    let nowhere = told(pubsub.publish("nowhere", PAYLOAD)).jetstream().message_id(MESSAGE_ID);
+    let report = pubsub.publish_many([Outgoing::from(nowhere)]).await.unwrap();
+    assert_eq!(report.failed, 1);
+    printed.add(&report);
+    printed.add_error(&report.into_result().unwrap_err());
+    let later = order().after(Duration::from_secs(3600)).name("one");
+    printed.add(&later);
+    let scheduled = later.await.unwrap();
+    printed.add(&scheduled);
+    assert!(scheduled.cancel().await.unwrap());
+    printed.add_error(&order().cron("never").await.unwrap_err());
+
+    // As drivers have them.
+    let driver = pubsub.driver().unwrap();
+    let streams = driver.streams().unwrap();
+    let soon = || tokio::time::Instant::now() + PATIENCE;
+    let stored = streams.message_from("ORDERS", "orders.created", 1, soon()).await.unwrap();
+    printed.add(&stored.unwrap());
+    let looker = ConsumerConfig::new("ORDERS", "looker");
+    let mut consuming = streams.consume(&looker, false, soon()).await.unwrap();
+    printed.add(&consuming);
+    let delivery = std::future::poll_fn(|cx| consuming.deliveries.poll_next(1, cx)).await;
+    printed.add(&delivery.unwrap());
+    consuming.deliveries.close().await;
+    assert!(pubsub.streams().delete_consumer("ORDERS", "looker").await.unwrap());
+    assert!(pubsub.streams().purge("ORDERS").await.unwrap() > 2_000);
+
+    // Handled behind every layer: done, undecodable, rejected, failing.
+    let bucket = connector.kv().bucket("seen");
+    bucket.set("other", &1).await.unwrap();
+    let handler = |message: Message| async move {
+        match message.header("What") {
+            Some("number") => message.decode::<u32>().map(|_| Outcome::Ack),
+            Some("reject") => Ok(Outcome::reject(CONTROL)),
+            Some("fail") => Ok(Outcome::Retry(Some(Duration::from_millis(1)))),
+            Some("panic") => panic!("the handler cannot"),
+            _ => message.decode::<String>().map(|_| Outcome::Ack),
+        }
+    };
+    let dedupe = Dedupe::new(bucket, "billing");
+    let call = pubsub
+        .subscribe("orders.*", handler)
+        .layer(Timeout::new(PATIENCE))
+        .layer(dedupe.clone())
+        .layer(Retry::times(2).backoff(nats_connector::Backoff::fixed(Duration::from_millis(1))))
+        .layer(Traced::new("billing"))
+        .durable("billing")
+        .max_deliver(2)
+        .backoff_by(|_| Duration::from_millis(1));
+    printed.add(&call);
+    let billing = call.await.unwrap();
+    for (n, what) in ["ok", "number", "reject", "fail", "panic"].into_iter().enumerate() {
+        let id = format!("{MESSAGE_ID}-{n}-{what}");
+        order().header("What", what).jetstream().message_id(id).await.unwrap();
+    }
+    testkit::eventually(PATIENCE, || async {
+        let stats = billing.stats();
+        stats.handled >= 1 && stats.dead == 4
+    })
+    .await;
+    printed.add(&billing);
+    printed.add(&billing.stats());
+    printed.add(&dedupe);
+    billing.drain().await.unwrap();
+
+    let dead = pubsub.dead_letters("billing");
+    let letters: Vec<_> = dead.list().await.unwrap().try_collect().await.unwrap();
+    printed.add(&dead);
+    printed.add(&letters);
+    let number = letters.iter().find(|letter| letter.header("What") == Some("number")).unwrap();
+    assert_eq!(number.decode::<String>().unwrap(), PAYLOAD);
+    printed.add_error(&number.decode::<u32>().unwrap_err());
+    writeln!(printed.0, "{}", number.cause()).unwrap();
+    printed.add(&dead.replay(number.sequence()).await.unwrap());
+    printed.add_error(&dead.replay(letters[3].sequence()).to("nowhere").await.unwrap_err());
+    let report = dead.replay_all().to("nowhere").await.unwrap();
+    assert_eq!(report.failed.len(), 3);
+    printed.add(&report);
+    assert_eq!(dead.discard_all().await.unwrap(), 3);
 }
 
 /// Connects, uses the connection, and prints everything on the way.
@@ -126,6 +265,17 @@ async fn no_secret_is_logged_or_printed() {
         assert_eq!(visit(&mut printed, pairs).await, welcome, "{:?}", pairs.last().unwrap().0);
     }
 
+    let streams = Server::builder().jetstream().user("ann", PASSWORD).start().await;
+    let settings = Settings::builder()
+        .set("NATS.SERVER", streams.url())
+        .set("NATS.USERNAME", "ann")
+        .set("NATS.PASSWORD", PASSWORD)
+        .build()
+        .unwrap();
+    let connector = Connector::connect(&settings).await.unwrap();
+    durable(&mut printed, &connector).await;
+    connector.drain().await;
+
     // What is captured is really everything: names are there, and the client's own words.
     let logged = logs.text();
     assert!(printed.0.contains(CONTROL));
@@ -144,10 +294,28 @@ async fn no_secret_is_logged_or_printed() {
         secrets.push(seed[4..24].to_owned());
     }
     secrets.extend([line(&good, "eyJ"), line(&other, "eyJ")]);
-    for (number, secret) in secrets.iter().enumerate() {
-        for (place, text) in [("log", &logged), ("print", &printed.0)] {
-            let found = text.lines().find(|line| line.contains(secret.as_str()));
-            let shown = found.map(|line| line.replace(secret.as_str(), "<SECRET>"));
+    assert_nowhere(&secrets, &logged, &printed.0);
+
+    // The client itself traces whole messages, which proves that the capture would see them.
+    let own = |line: &&str| !line.contains(" TRACE async_nats::");
+    let (ours, theirs): (Vec<&str>, Vec<&str>) = logged.lines().partition(own);
+    let messages = [PAYLOAD, MESSAGE_ID, HEADER].map(str::to_owned);
+    for word in &messages {
+        assert!(theirs.iter().any(|line| line.contains(word.as_str())), "{word}");
+    }
+    assert!(ours.iter().any(|line| line.contains("a message is a dead letter now")));
+    // A span of the layer for traces has the message id, as its conventions ask for.
+    let ours = ours.join("\n");
+    let in_span = format!("messaging.message.id=\"{MESSAGE_ID}");
+    assert!(ours.contains(&in_span));
+    assert_nowhere(&messages, &ours.replace(&in_span, ""), &printed.0);
+}
+
+fn assert_nowhere(words: &[String], logged: &str, printed: &str) {
+    for (number, word) in words.iter().enumerate() {
+        for (place, text) in [("log", logged), ("print", printed)] {
+            let found = text.lines().find(|line| line.contains(word.as_str()));
+            let shown = found.map(|line| line.replace(word.as_str(), "<SECRET>"));
             assert_eq!(shown, None, "secret {number} in a {place}");
         }
     }

@@ -50,8 +50,9 @@ impl Capabilities {
     }
 }
 
-/// A message as a driver receives it, subject in full.
-#[derive(Debug, Clone)]
+/// A message as a driver receives it, subject in full. Its payload and headers never print in
+/// `Debug`.
+#[derive(Clone)]
 pub struct InboundMessage {
     /// The full subject that it was published to.
     pub subject: Subject,
@@ -61,6 +62,16 @@ pub struct InboundMessage {
     pub headers: Option<HeaderMap>,
     /// The payload.
     pub payload: Bytes,
+}
+
+impl fmt::Debug for InboundMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboundMessage")
+            .field("subject", &self.subject)
+            .field("reply", &self.reply)
+            .field("payload", &format_args!("{} bytes", self.payload.len()))
+            .finish_non_exhaustive()
+    }
 }
 
 /// A pub/sub back end.

@@ -186,7 +186,7 @@ impl<S> fmt::Debug for PublishMany<S> {
         f.debug_struct("PublishMany")
             .field("handle", &self.handle)
             .field("window", &self.options.window)
-            .field("message_ids", &self.options.message_ids)
+            .field("message_ids", &self.options.message_ids.is_some())
             .field("all_or_nothing", &self.options.atomic)
             .finish_non_exhaustive()
     }

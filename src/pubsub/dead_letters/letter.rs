@@ -14,7 +14,7 @@ use crate::pubsub::driver::Stored;
 use crate::serializer::CONTENT_TYPE;
 
 /// A message that a durable subscription has given up, as its dead-letter stream keeps it. Its
-/// payload never prints in `Debug`.
+/// payload, headers and message id never print in `Debug`.
 #[derive(Clone)]
 pub struct DeadLetter {
     handle: PubSub,

@@ -1,5 +1,6 @@
 //! What a dead letter's headers say about it.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use async_nats::{HeaderMap, HeaderValue, Subject};
@@ -13,7 +14,7 @@ use crate::pubsub::subject::check_publish;
 const NAMES: [&str; 8] = [CAUSE, CONSUMER, DELIVERIES, MESSAGE_ID, SEQUENCE, STREAM, SUBJECT, TIME];
 
 /// Where a dead letter comes from, and why.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Record {
     pub(super) subject: Subject,
     pub(super) stream: String,
@@ -43,6 +44,20 @@ impl Record {
             message_id: text(MESSAGE_ID).map(str::to_owned),
         };
         Some((record, without(&of_the_user(headers), |name| NAMES.contains(&name))))
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("subject", &self.subject)
+            .field("stream", &self.stream)
+            .field("sequence", &self.sequence)
+            .field("consumer", &self.consumer)
+            .field("cause", &self.cause)
+            .field("deliveries", &self.deliveries)
+            .field("published", &self.published)
+            .finish_non_exhaustive()
     }
 }
 
