@@ -8,16 +8,23 @@ use nats_connector::counters::{Counters, CountersConfig};
 use nats_connector::kv::{self, BucketConfig, Kv, Storage};
 use nats_connector::layers::{Dedupe, DedupeStats, Retry, Timeout, Traced};
 use nats_connector::pubsub::{
-    self, Ack, Message, Messages, PubSub, Subscription, SubscriptionStats, driver,
+    self, Ack, DeadLetter, DeadLetterList, DeadLetters, DeliveryInfo, Message, Messages, Outcome,
+    Outgoing, PubSub, PublishProgress, PublishReport, ReplayReport, Scheduled, Start, Subscription,
+    SubscriptionStats, Way, driver,
 };
 use nats_connector::shutdown::{HookOutcome, ShutdownReport};
+use nats_connector::streams::{
+    Discard, ProvisionedStream, Retention, StreamConfig, StreamStatus, Streams,
+};
 use nats_connector::{
-    Auth, Backoff, Connector, Error, ErrorKind, Format, Key, KeyCodec, MaxReconnect, Secret,
-    Serializer, Settings, SettingsBuilder, Table, Tls, WhenDisconnected, register, register_with,
-    serializer, shutdown,
+    Auth, Backoff, Connector, Difference, Error, ErrorKind, Format, Key, KeyCodec, MaxReconnect,
+    Secret, Serializer, Settings, SettingsBuilder, Table, Tls, WhenDisconnected, register,
+    register_with, serializer, shutdown,
 };
 
 fn shared<T: Send + Sync + 'static>() {}
+
+fn moved<T: Send + 'static>() {}
 
 fn spawned<T: Send + 'static>(_: T) {}
 
@@ -27,6 +34,15 @@ fn types_are_send_and_sync() {
     shared::<(PubSub, Message, Messages, Subscription, SubscriptionStats, Ack)>();
     shared::<(pubsub::nats::NatsDriver, pubsub::memory::MemoryDriver, Box<dyn pubsub::Driver>)>();
     shared::<(driver::Capabilities, driver::InboundMessage, driver::OutboundMessage)>();
+    shared::<(Streams, StreamConfig, StreamStatus, ProvisionedStream, Retention, Discard)>();
+    shared::<(Difference, Start, Outcome, DeliveryInfo, Scheduled)>();
+    shared::<(DeadLetters, DeadLetter, ReplayReport, pubsub::ReplayFailure)>();
+    shared::<(PublishReport, PublishProgress, pubsub::PublishFailure, Way, Outgoing)>();
+    shared::<(driver::ConsumerConfig, driver::Delivery, driver::DeliveryEvents, driver::Stored)>();
+    shared::<(driver::Settlement, driver::PipelineConfig, driver::Acked, driver::Fate)>();
+    shared::<(driver::Answer, Box<dyn driver::Streams>)>();
+    moved::<(DeadLetterList, driver::Consuming)>();
+    moved::<(Box<dyn driver::Deliveries>, Box<dyn driver::Pipeline>)>();
     shared::<(Kv, BucketConfig, Storage, kv::MemoryDriver, Box<dyn kv::Driver>)>();
     shared::<(kv::Many<u32>, kv::SetMany, kv::ReadMany<u32>, kv::Increment, kv::Transaction)>();
     shared::<(kv::Capabilities, kv::Key<'static>, kv::driver::Entry, kv::driver::Value)>();
@@ -47,7 +63,8 @@ fn calls_can_be_spawned() {
     let second = Duration::from_secs(1);
 
     spawned(register().with_signals().into_future());
-    spawned(register_with(settings.clone()).into_future());
+    spawned(register_with(settings.clone()).apply_streams().into_future());
+    spawned(connector.streams().apply(&settings).update());
     spawned(async move { Connector::connect(&settings).await });
     spawned(Connector::from_settings());
     let again = connector.clone();
@@ -60,7 +77,42 @@ fn calls_can_be_spawned() {
     let layered = pubsub.subscribe("a", ignore).layer(Timeout::new(second));
     let layered = layered.layer(Retry::times(2)).layer(Dedupe::new(kv.clone(), "a"));
     spawned(layered.layer(Traced::new("a")).durable("a").timeout(second));
+    let durable =
+        pubsub.subscribe("a", ignore).durable("a").ordered_by(|m| m.subject().to_string());
+    spawned(durable.backoff_by(|_| Duration::ZERO).dead_letters("b").overwrite());
     spawned(pubsub.messages("a").queue("q").timeout(second));
+
+    spawned(pubsub.stream(StreamConfig::new("A", ["a"])).update().timeout(second));
+    let streams = pubsub.streams();
+    spawned(streams.status("A"));
+    spawned(streams.names());
+    spawned(streams.update(StreamConfig::new("A", ["a"])));
+    spawned(streams.purge("A").topic("a"));
+    spawned(streams.delete("A"));
+    spawned(streams.consumers("A"));
+    spawned(streams.delete_consumer("A", "a"));
+
+    spawned(pubsub.publish("a", &1).after(second).name("b").ttl(second).timeout(second));
+    spawned(pubsub.publish("a", &1).cron("@daily").time_zone("Europe/Berlin"));
+    spawned(pubsub.cancel_schedule("a", "b"));
+    let many = [pubsub.publish("a", &1), pubsub.publish("a", &2)];
+    spawned(pubsub.publish_many(many).each(|_, _| {}).progress(second, |_| {}));
+    let stream = futures::stream::empty::<Outgoing>();
+    spawned(pubsub.publish_stream(stream).all_or_nothing().timeout(second));
+
+    let dead = pubsub.dead_letters("a").matching(|letter| letter.deliveries() > 1);
+    spawned(dead.list());
+    spawned(dead.count());
+    spawned(dead.get(1));
+    spawned(dead.replay(1).to("b"));
+    spawned(dead.replay_all().timeout(second));
+    spawned(dead.discard(1));
+    spawned(dead.discard_all());
+    spawned(async move {
+        let mut list = dead.list().await?;
+        futures::TryStreamExt::try_next(&mut list).await
+    });
+
     spawned(pubsub.flush().timeout(second));
     spawned(async move {
         let subscription = pubsub.subscribe("a", ignore).await?;
