@@ -4,9 +4,10 @@ use futures::StreamExt;
 use nats_connector::pubsub::Message;
 use nats_connector::{Error, ErrorKind};
 use testkit::{Permissions, Server, Version, require};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::{PATIENCE, connect};
+use crate::{PATIENCE, connect, orders};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn responses_may_be_allowed_without_the_inbox() {
@@ -63,4 +64,28 @@ async fn a_refusal_is_told_once_by_the_call_that_met_it() {
         }
     }
     user.pubsub().flush().await.unwrap();
+}
+
+/// The word that is tried when the subscription is made is permitted, those about messages are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_durable_subscription_whose_settlements_are_refused_ends() {
+    if !require(Version::V2_15) {
+        return;
+    }
+    let may = Permissions::default().deny_publish(&["$JS.ACK.ORDERS.billing.1.>"]);
+    let server = Server::builder().jetstream().user("admin", "secret");
+    let server = server.user_with("user", "secret", &may).start().await;
+    let (admin, user) = (connect(&server, "admin").await, connect(&server, "user").await);
+    orders(&admin).await.unwrap();
+    let (sender, mut heard) = mpsc::unbounded_channel();
+    let handler = move |_: Message| {
+        let sender = sender.clone();
+        async move { sender.send(()) }
+    };
+    let billing = user.pubsub().subscribe("orders.*", handler).durable("billing").await.unwrap();
+    admin.pubsub().publish("orders.created", &1).jetstream().await.unwrap();
+    assert!(timeout(PATIENCE, heard.recv()).await.unwrap().is_some());
+    // The handler is dropped when the subscription has ended.
+    assert!(timeout(PATIENCE, heard.recv()).await.unwrap().is_none());
+    assert_eq!(billing.stats().handled, 1);
 }
