@@ -56,7 +56,7 @@ pub use calls::{
     Entry, Event, GetAll, GetOrLoad, Increment, KeyStream, Keys, Lock, Many, Pairs, Provisioned,
     Read, ReadMany, Record, Replace, Set, SetMany, Transaction, Watch, Watcher,
 };
-pub(crate) use claim::{Claim, Claimed};
+pub(crate) use claim::{Claim, Claimed, SharedClaim};
 pub use config::{BucketConfig, Storage};
 pub use driver::{Capabilities, Driver};
 pub(crate) use facade::register;

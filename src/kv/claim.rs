@@ -3,12 +3,17 @@
 //! A claim is a key with a lease: whoever creates it may do the work, renews it meanwhile, and in
 //! the end overwrites it with the mark that it is done. Every step is a compare-and-set on the
 //! revision of the step before. When the holder dies, the lease ends and the next one claims.
+//! The mark may be one of the writes of a transaction, which then is what was to be done.
+
+mod shared;
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
+pub(in crate::kv) use self::shared::Mark;
+pub(crate) use self::shared::SharedClaim;
 use super::Kv;
 use super::driver::{Change, Condition, Entry, Found, Value};
 use super::lock::{patience, read};
@@ -45,6 +50,18 @@ pub(crate) struct Claim {
     /// Counted from before the request, so that the store's lease ends no earlier.
     until: Instant,
     held: bool,
+    state: State,
+}
+
+/// What is known of the mark.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    /// It is not there.
+    Open,
+    /// A transaction with it was sent, and not answered.
+    InDoubt,
+    /// A transaction with it took place.
+    Marked,
 }
 
 impl Kv {
@@ -69,7 +86,8 @@ impl Kv {
         let mut retry = Retry::until(deadline);
         let begun = Instant::now();
         let id = format!("{:032x}", rand::random::<u128>());
-        let mut claim = Claim { slot, id, lease, revision: 0, until: begun, held: false };
+        let state = State::Open;
+        let mut claim = Claim { slot, id, lease, revision: 0, until: begun, held: false, state };
         // Most often there is no trace of the key, which takes no read.
         let mut revision = 0;
         loop {
@@ -100,7 +118,7 @@ impl Kv {
                 Found::Value(_) => {
                     return Err(claim.slot.explain(Error::new(
                         ErrorKind::Conflict,
-                        "the key holds a value that is no claim; give claims a bucket of their own",
+                        "the key holds a value that is no claim; give claims a name, or a bucket, of their own",
                     )));
                 }
                 Found::Nothing { revision: found } => {
@@ -143,6 +161,10 @@ impl Claim {
                     Ok(Found::Value(entry)) if self.is_working(&entry) => {
                         self.revision = entry.revision;
                     }
+                    Ok(Found::Value(entry)) if self.is_mark(&entry) => {
+                        self.set_marked();
+                        return Ok(());
+                    }
                     Ok(_) => return Err(self.lost(error)),
                     Err(_) => {}
                 }
@@ -163,11 +185,10 @@ impl Claim {
     /// It is not known to be marked. The claim is not given back.
     pub(crate) async fn done(mut self, keep: Duration) -> Result<()> {
         self.held = false;
-        let mark = Bytes::from([DONE, &self.id].concat());
         let mut retry = Retry::until(self.until.max(Instant::now() + MARK_LIMIT));
         loop {
             let until = Instant::now() + patience(self.lease);
-            let change = Change::Put(Value::new(mark.clone()), expiry(keep));
+            let change = Change::Put(self.mark(), expiry(keep));
             let condition = Condition::Revision(self.revision);
             let error = match self.slot.write(change, condition, until).await {
                 Ok(_) => return Ok(()),
@@ -176,7 +197,7 @@ impl Claim {
             if error.is_conflict() {
                 match read(&self.slot, until).await {
                     // An earlier try that got no answer.
-                    Ok(Found::Value(entry)) if entry.value.bytes == mark => return Ok(()),
+                    Ok(Found::Value(entry)) if self.is_mark(&entry) => return Ok(()),
                     Ok(Found::Value(entry)) if self.is_working(&entry) => {
                         self.revision = entry.revision;
                     }
@@ -198,12 +219,28 @@ impl Claim {
         give_back(&self.slot, self.revision).await;
     }
 
+    fn mark(&self) -> Value {
+        Value::new(Bytes::from([DONE, &self.id].concat()))
+    }
+
+    fn is_mark(&self, entry: &Entry) -> bool {
+        let value = entry.value.bytes.strip_prefix(DONE.as_bytes());
+        value == Some(self.id.as_bytes())
+    }
+
+    fn set_marked(&mut self) {
+        self.state = State::Marked;
+        self.held = false;
+    }
+
     async fn put_working(&mut self, revision: u64, deadline: Instant) -> Result<()> {
         let value = Value::new([WORKING, &self.id].concat().into());
         let change = Change::Put(value, expiry(self.lease));
         let condition = Condition::Revision(revision);
         self.revision = self.slot.write(change, condition, deadline).await?;
         self.held = true;
+        // A transaction that was under way can take place no more: it had the revision before.
+        self.state = State::Open;
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! One effect for each message, however often it is delivered.
 
+mod runs;
+
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures::future::{BoxFuture, Either, select};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
+use self::runs::{Run, Runs};
 use super::Layer;
+use crate::Call;
 use crate::connector::status::RateLimit;
 use crate::error::{BoxError, Error, ErrorKind, Result};
-use crate::kv::{Claim, Claimed, Kv};
+use crate::kv::{Claimed, Kv, Transaction};
 use crate::pubsub::{Handler, HandlerResult, Message, Outcome};
 
 /// How long a member that dies holds back its message.
@@ -33,10 +37,14 @@ const RETENTION: Duration = Duration::from_secs(24 * 3600);
 ///   a dead letter; a core subscription has no other delivery, and gives them up.
 /// - After an error, [`Outcome::Retry`] or [`Outcome::Reject`] the claim is given back, so that the
 ///   next delivery, or a replayed dead letter, is handled.
-/// - Whoever dies **between the handler's effect and the mark** leaves a message that is handled
-///   again once its lease is over. No layer can close this gap: make the effect and a record of the
-///   message id one transaction of the system that the handler writes to. Without such a crash, or an
-///   outage that outlasts the lease (for the mark 30 s at least), the effect is exactly once.
+/// - Effects that are writes to this layer's bucket are made **one with the mark** by
+///   [`transaction`](Self::transaction): they are there if and only if the message is marked,
+///   whatever dies when. Exactly once.
+/// - Other effects are not: whoever dies **between the handler's effect and the mark** leaves a
+///   message that is handled again once its lease is over. No layer can close this gap: make the
+///   effect and a record of the message id one transaction of the system that the handler writes to.
+///   Without such a crash, or an outage that outlasts the lease (for the mark 30 s at least), the
+///   effect is exactly once.
 /// - While the bucket cannot be reached, messages fail and are delivered again; none is handled
 ///   unless [`fail_open`](Self::fail_open) asks for it, and none is lost. Each failure counts as a
 ///   delivery: [`Retry`](super::Retry) around this layer rides out a short outage without.
@@ -63,6 +71,7 @@ pub struct Dedupe {
     by: Option<Arc<KeyOf>>,
     fail_open: bool,
     counts: Arc<Counts>,
+    runs: Runs,
 }
 
 type KeyOf = dyn Fn(&Message) -> Option<String> + Send + Sync;
@@ -111,6 +120,7 @@ impl Dedupe {
             by: None,
             fail_open: false,
             counts,
+            runs: Runs::default(),
         }
     }
 
@@ -156,6 +166,73 @@ impl Dedupe {
         }
     }
 
+    /// Writes to this layer's bucket that take place together with the mark that `message` is done,
+    /// or not at all: for a handler that this layer, or a clone of it, runs for `message` now. It
+    /// keeps a clone of the layer, and what it returns after the commit is not looked at.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> nats_connector::Result<()> {
+    /// # let nats = nats_connector::Connector::memory();
+    /// use nats_connector::layers::Dedupe;
+    /// use nats_connector::pubsub::{Message, with};
+    ///
+    /// let accounts = nats.kv().bucket("accounts");
+    /// let once = Dedupe::new(accounts.clone(), "deposits");
+    /// let deposit = with((accounts, once.clone()), |(accounts, once), msg: Message| async move {
+    ///     let amount: u64 = msg.decode()?;
+    ///     let balance = accounts.entry::<u64>("balance").consistent().await?;
+    ///     let deposit = once.transaction(&msg)?;
+    ///     let deposit = match balance {
+    ///         None => deposit.create("balance", &amount),
+    ///         Some(old) => {
+    ///             deposit.set_if_revision("balance", &(old.value + amount), old.revision)
+    ///         }
+    ///     };
+    ///     deposit.await.map(drop)
+    /// });
+    /// let deposits = nats.pubsub().subscribe("deposits", deposit).layer(once).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// It is committed when it is awaited, once for each message; without writes it marks the message
+    /// alone. A message's claim allows it: who has lost it has its commit refused, and nothing is
+    /// written. The revisions that it gives are those of the writes asked for, at most 999.
+    ///
+    /// After the commit the message counts as done. An error, a panic, [`Outcome::Retry`] or
+    /// [`Outcome::Reject`] that follows is logged at most, and nothing is handled again: put nothing
+    /// after it that must not be skipped. A message whose transaction is not committed, because the
+    /// handler succeeds without, is marked as always.
+    ///
+    /// Needs nats-server 2.12 and a bucket with
+    /// [`transactions`](crate::kv::BucketConfig::transactions). Keys that begin with the layer's name
+    /// and a slash are the layer's own.
+    ///
+    /// # Errors
+    /// `InvalidInput` when this layer is not handling `message` under a claim: another message, one
+    /// without an id, one handled unprotected, or a handler that has ended.
+    ///
+    /// The commit: `Conflict` when the claim was lost, or the condition of a write does not hold;
+    /// `Unsupported` where the server or the bucket has no transactions; else as those of
+    /// [`Kv::transaction`]. After any of these but `Timeout` nothing was written, and the handler may
+    /// try another one. After `Timeout` it is not known: let the handler fail, and the next delivery
+    /// sees whether the message was marked. A handler that succeeds all the same has its message
+    /// delivered again too.
+    pub fn transaction(&self, message: &Message) -> Result<Call<Transaction>> {
+        let run = self.key(message).and_then(|key| self.runs.claim(&key));
+        let Some(claim) = run else {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "this Dedupe layer is not handling the message under a claim; call transaction in \
+                 the handler that the layer is around, with the handler's message, which has an id",
+            )
+            .operation("dedupe")
+            .with("topic", message.topic()));
+        };
+        Ok(self.bucket.transaction_of(claim, self.retention))
+    }
+
     fn key(&self, message: &Message) -> Option<String> {
         let name = &self.name;
         if let Some(key) = self.by.as_ref().and_then(|by| by(message)) {
@@ -175,7 +252,7 @@ impl Dedupe {
             add(&self.counts.unprotected);
             return handler.call(message).await.into_outcome();
         };
-        let mut claim = match self.bucket.claim(key, self.lease).await {
+        let claim = match self.bucket.claim(key.clone(), self.lease).await {
             Ok(Claimed::Mine(claim)) => claim,
             Ok(Claimed::Done) => {
                 add(&self.counts.skipped);
@@ -191,9 +268,19 @@ impl Dedupe {
             }
             Err(error) => return Err(error.into()),
         };
-        let result = self.handle(handler, message, &mut claim).await;
-        if !matches!(result, Ok(Outcome::Ack)) {
+        let renewal = claim.renewal();
+        let run = self.runs.begin(key, claim);
+        let result = self.handle(handler, message, &run, renewal).await;
+        let Some(mut claim) = run.claim().take().await else { return result };
+        if claim.is_marked().await {
+            add(&self.counts.handled);
+            self.tell_ignored(&result);
+            return Ok(Outcome::Ack);
+        }
+        let settled = claim.check_settled();
+        if settled.is_err() || !matches!(result, Ok(Outcome::Ack)) {
             claim.release().await;
+            settled?;
             return result;
         }
         match claim.done(self.retention).await {
@@ -209,28 +296,50 @@ impl Dedupe {
         &self,
         handler: &H,
         message: Message,
-        claim: &mut Claim,
+        run: &Run,
+        mut renewal: Instant,
     ) -> Result<Outcome, BoxError> {
         let mut handling = pin!(handler.call(message));
         loop {
             tokio::select! {
                 biased;
                 result = handling.as_mut() => return result.into_outcome(),
-                () = sleep_until(claim.renewal()) => {}
+                () = sleep_until(renewal) => {}
             }
-            let lost = match select(handling.as_mut(), pin!(claim.renew())).await {
-                Either::Left((result, renewal)) => {
+            let lost = match select(handling.as_mut(), pin!(run.claim().renew())).await {
+                Either::Left((result, renewing)) => {
                     // The mark needs the claim's last revision; a lost claim shows there.
-                    let _ = renewal.await;
+                    let _ = renewing.await;
                     return result.into_outcome();
                 }
-                Either::Right((Ok(()), _)) => continue,
+                Either::Right((Ok(Some(next)), _)) => {
+                    renewal = next;
+                    continue;
+                }
+                Either::Right((Ok(None), _)) => return handling.await.into_outcome(),
                 Either::Right((Err(lost), _)) => lost,
             };
             if !self.goes_on(&lost) {
                 return Err(lost.into());
             }
             return handling.await.into_outcome();
+        }
+    }
+
+    /// What a handler gave after its message was marked.
+    fn tell_ignored(&self, result: &Result<Outcome, BoxError>) {
+        let ignored = match result {
+            Ok(Outcome::Ack) => return,
+            Ok(outcome) => format!("{outcome:?}"),
+            Err(error) => error.to_string(),
+        };
+        if let Some(held_back) = self.counts.log.pass() {
+            tracing::warn!(
+                name = self.name,
+                ignored,
+                held_back,
+                "a handler failed after its transaction was committed: its message is done"
+            );
         }
     }
 

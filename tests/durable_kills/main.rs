@@ -1,8 +1,10 @@
 //! Durable subscriptions whose servers and workers are killed: nothing that was acknowledged is
-//! lost, poison ends in the dead letters.
+//! lost, effects take place once, poison ends in the dead letters.
 
+mod exactly_once;
 mod loss;
 mod poison;
+mod run;
 mod worker;
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 mod dedupe;
 mod durable;
 mod faults;
+mod once;
 mod order;
 mod retry;
 mod timeout;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::call::{Call, Operation};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kv::claim::{Mark, SharedClaim};
 use crate::kv::driver::{Change, Condition, Consistency, Expiry, Found, Value, Write};
 use crate::kv::retry::Retry;
 use crate::kv::slot::{Target, expiry};
@@ -23,6 +24,8 @@ const MAX_WRITES: usize = 1000;
 pub struct Transaction {
     target: Result<Target>,
     writes: Vec<Part>,
+    /// The claim that the transaction marks as done, and for how long the mark is kept.
+    marks: Option<(SharedClaim, Duration)>,
 }
 
 /// One key's write.
@@ -118,14 +121,23 @@ impl Operation for Transaction {
 
     fn start(self, timeout: Option<Duration>) -> BoxFuture<'static, Result<Vec<u64>>> {
         Box::pin(async move {
-            let Transaction { target, writes } = self;
+            let Transaction { target, mut writes, marks } = self;
             let target = target?;
-            if writes.is_empty() {
-                return Ok(Vec::new());
-            }
-            check_count(writes.len()).map_err(|error| target.explain(error))?;
-            check_keys(&writes).map_err(|(error, key)| target.explain_key(error, key))?;
-            commit(&target, &writes, target.deadline(timeout)).await
+            let deadline = target.deadline(timeout);
+            let Some((claim, keep)) = marks else {
+                return commit(&target, &writes, deadline).await;
+            };
+            let (target, writes) = (&target, &mut writes);
+            let commit = |mark: Mark| async move {
+                // The last one: should a store ever take a part, then the effect without the mark.
+                let Mark { key, change, revision } = mark;
+                writes.push(Part { key, change, when: When::Revision(revision) });
+                let mut revisions = commit(target, writes, deadline).await?;
+                revisions.pop();
+                Ok(revisions)
+            };
+            let committed = claim.commit(keep, deadline, commit).await;
+            committed.map_err(|error| error.operation(target.operation))
         })
     }
 }
@@ -155,6 +167,11 @@ fn check_keys(writes: &[Part]) -> Result<(), (Error, &str)> {
 
 /// Writes until it takes place, or until a condition of the caller's does not hold.
 async fn commit(target: &Target, parts: &[Part], deadline: Instant) -> Result<Vec<u64>> {
+    if parts.is_empty() {
+        return Ok(Vec::new());
+    }
+    check_count(parts.len()).map_err(|error| target.explain(error))?;
+    check_keys(parts).map_err(|(error, key)| target.explain_key(error, key))?;
     let mut retry = Retry::until(deadline);
     let mut first = true;
     let mut conditions: Vec<_> = parts.iter().map(|part| part.when.condition(0)).collect();
@@ -259,6 +276,12 @@ impl Kv {
     /// is not known: all of it was, or nothing.
     pub fn transaction(&self) -> Call<Transaction> {
         let target = Target::new("kv transaction", self);
-        Call::new(Transaction { target, writes: Vec::new() })
+        Call::new(Transaction { target, writes: Vec::new(), marks: None })
+    }
+
+    /// A transaction that also marks a claim of this handle's bucket as done, for as long as `keep`.
+    pub(crate) fn transaction_of(&self, claim: SharedClaim, keep: Duration) -> Call<Transaction> {
+        let marks = Some((claim, keep));
+        self.transaction().map_operation(|all| all.marks = marks)
     }
 }
