@@ -200,6 +200,15 @@ async fn nothing_is_left_behind() {
         assert!(held > 0);
     }
     eventually(PATIENCE, || async { subscriptions().await == before }).await;
+    // No batch is open: the server would share its pace with it.
+    let client = connector.client().unwrap();
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(format!("{inbox}.>")).await.unwrap();
+    let reply = format!("{inbox}.own.500.fail.1.0.$FI");
+    client.publish_with_reply("left.a", reply, "1".into()).await.unwrap();
+    let answer = tokio::time::timeout(PATIENCE, answers.next()).await.unwrap().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer["msgs"], 500, "{answer}");
     // And the connection is as good as before.
     assert_eq!(pubsub.publish("left.a", &1).jetstream().await.unwrap().stream, "left");
 }

@@ -218,6 +218,15 @@ impl Lanes {
         }
     }
 
+    /// Ends the batches that are open, whatever they are owed.
+    pub(super) fn end_all(&mut self) {
+        for batch in self.lanes.iter_mut().filter_map(|lane| lane.batch.as_mut()) {
+            if matches!(batch.phase, Phase::Open | Phase::ToAsk) {
+                batch.phase = Phase::ToEnd;
+            }
+        }
+    }
+
     /// Forgets all that is under way.
     pub(super) fn drop_batches(&mut self) {
         for lane in &mut self.lanes {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_nats::{Client, Message, Statistics, StatusCode, Subject, Subscriber};
@@ -220,6 +220,10 @@ impl Many {
     /// Sends what keeps fast batches going, and ends them.
     fn poll_lanes(&mut self, cx: &mut Context<'_>) {
         self.lanes.poll_questions(cx);
+        self.give_orders(cx);
+    }
+
+    fn give_orders(&mut self, cx: &mut Context<'_>) {
         while self.lanes.has_orders() {
             if !self.link.is_open()
                 || !matches!(self.client.poll_ready_unpin(cx), Poll::Ready(Ok(())))
@@ -344,5 +348,8 @@ impl Pipeline for Many {
 impl Drop for Many {
     fn drop(&mut self) {
         self.link.sources().remove(&self.control);
+        // The server shares its pace among all open batches, and would wait ten seconds for more.
+        self.lanes.end_all();
+        self.give_orders(&mut Context::from_waker(Waker::noop()));
     }
 }
