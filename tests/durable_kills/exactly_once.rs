@@ -88,7 +88,7 @@ async fn end(mut run: Run, bucket: Kv) {
 async fn each_effect_exactly_once_when_server_and_workers_are_killed() {
     let mut server = Server::builder().jetstream().start().await;
     let bucket = make_bucket(&server.url(), 1).await;
-    let mut run = Run::start(server.url(), 1, size(1_000, 100_000), start_worker).await;
+    let mut run = Run::start(server.url(), 1, size(500, 100_000), start_worker).await;
     run.kill_server(&mut server, size(2, 5)).await;
     end(run, bucket).await;
 }
