@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use nats_connector::pubsub::Message;
+use nats_connector::streams::StreamConfig;
 use nats_connector::{Connector, ErrorKind, Settings};
 use testkit::{Server, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -95,10 +96,12 @@ async fn a_subscription_keeps_its_connection() {
 }
 
 #[tokio::test]
-async fn in_process_there_is_no_stream_and_no_client() {
+async fn in_process_there_are_streams_and_no_client() {
     let connector = Connector::memory();
-    let acked = connector.pubsub().publish("orders.created", &1).jetstream().await;
-    assert_eq!(acked.unwrap_err().kind(), ErrorKind::Unsupported);
+    let publish = || connector.pubsub().publish("orders.created", &1).jetstream();
+    assert!(publish().await.unwrap_err().is_no_responders());
+    connector.pubsub().stream(StreamConfig::new("ORDERS", ["orders.>"])).await.unwrap();
+    assert_eq!(publish().await.unwrap().sequence, 1);
     assert_eq!(connector.client().unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(connector.jetstream().err().unwrap().kind(), ErrorKind::Unsupported);
     assert!(connector.drain().await.is_clean());
