@@ -8,6 +8,11 @@ use tokio::time::Instant;
 
 /// The longest that a message may wait for its handler before the room shrinks.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// As much as a near server is good for: with more under way it only gets slower.
+const NEAR: usize = 1_024;
+/// Handlers that wait so long for messages although there are more wait for the network, not for the
+/// server.
+const FAR: Duration = Duration::from_millis(25);
 /// The most bytes of payload that a room is to be good for.
 const BYTES: usize = 64 << 20;
 
@@ -16,12 +21,19 @@ const BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Room {
     least: usize,
+    /// As far as it grows while messages come quickly.
+    near: usize,
     most: usize,
     limit: usize,
     /// How long a message may wait; without one it may wait for ever.
     patience: Option<Duration>,
-    /// Messages since the room last changed.
+    /// Messages since the room last changed, or was found right.
     since_change: usize,
+    /// How often, and how long in all, handlers waited for messages since then.
+    waits: u32,
+    waited: Duration,
+    /// A handler waits since then although the server has more.
+    waiting: Option<Instant>,
     window: Option<Window>,
     /// What the last window came to, for each message.
     each: Duration,
@@ -44,10 +56,14 @@ impl Room {
         let least = handlers.min(most);
         Room {
             least,
+            near: NEAR.max(2 * least),
             most,
             limit: least,
             patience: (!lanes).then_some(PATIENCE.min(ack_wait / 4)),
             since_change: 0,
+            waits: 0,
+            waited: Duration::ZERO,
+            waiting: None,
             window: None,
             each: Duration::ZERO,
             bytes_each: 0,
@@ -66,6 +82,10 @@ impl Room {
     /// A handler took a message.
     pub(super) fn took(&mut self, bytes: usize) {
         self.since_change += 1;
+        if let Some(since) = self.waiting.take() {
+            self.waits += 1;
+            self.waited += since.elapsed();
+        }
         let Some(window) = &mut self.window else {
             self.window = Some(Window { begun: Instant::now(), messages: 0, bytes });
             return;
@@ -87,12 +107,23 @@ impl Room {
             self.measured(Instant::now());
         }
         self.window = None;
+        if more {
+            self.waiting.get_or_insert_with(Instant::now);
+        }
+        // Only after the room was used once as it is; or it is used by messages that wait for other
+        // handlers, whatever these wait for.
+        let used = self.since_change >= self.limit;
+        let full = self.left(held) == 0;
+        let wait = self.waited / self.waits.max(1);
+        if used && self.limit > self.near && wait < FAR / 4 {
+            self.set(self.limit / 2);
+            return false;
+        }
         let twice = (self.limit * 2).min(self.most);
-        // Only after the room was used once as it is, or is used by others.
-        let used = self.since_change >= self.limit || self.left(held) == 0;
-        let grows = more && used && twice > self.limit && self.fits(twice);
-        if grows {
-            self.set(twice);
+        let pays = full || used && (twice <= self.near || wait >= FAR);
+        let grows = more && pays && twice > self.limit && self.fits(twice);
+        if grows || used {
+            self.set(if grows { twice } else { self.limit });
         }
         grows
     }
@@ -122,8 +153,8 @@ impl Room {
     }
 
     fn set(&mut self, limit: usize) {
-        self.limit = limit;
-        self.since_change = 0;
+        (self.limit, self.since_change) = (limit, 0);
+        (self.waits, self.waited) = (0, Duration::ZERO);
     }
 }
 
@@ -133,13 +164,14 @@ mod tests {
 
     const ACK_WAIT: Duration = Duration::from_secs(30);
 
-    /// Takes all of the room, each message after `each`, and finds nothing more.
-    async fn round(room: &mut Room, each: Duration, bytes: usize) {
+    /// Takes all of the room, each message after `each`, and finds nothing more for a while.
+    async fn round(room: &mut Room, each: Duration, bytes: usize, pause: Duration) {
         for _ in 0..room.limit() {
             room.took(bytes);
             tokio::time::advance(each).await;
         }
         room.idle(0, true, true);
+        tokio::time::advance(pause).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -147,9 +179,18 @@ mod tests {
         let mut room = Room::new(1, 10_000, ACK_WAIT, false);
         assert_eq!(room.left(0), 1);
         for _ in 0..16 {
-            round(&mut room, Duration::from_micros(5), 100).await;
+            round(&mut room, Duration::from_micros(5), 100, Duration::ZERO).await;
         }
-        assert_eq!((room.limit(), room.left(9_999), room.left(20_000)), (10_000, 1, 0));
+        assert_eq!((room.limit(), room.left(1_000), room.left(20_000)), (1_024, 24, 0));
+        let trip = Duration::from_millis(30);
+        for _ in 0..16 {
+            round(&mut room, Duration::from_micros(5), 100, trip).await;
+        }
+        assert_eq!(room.limit(), 10_000, "the server is far away");
+        for _ in 0..16 {
+            round(&mut room, Duration::from_micros(5), 100, Duration::ZERO).await;
+        }
+        assert!(room.limit() <= 1_250, "it has come near: {room:?}");
         // A handler of 10 ms is good for a hundred in a second.
         for _ in 0..20 {
             room.took(100);
@@ -160,7 +201,7 @@ mod tests {
         }
         assert!((40..=100).contains(&room.limit()), "{room:?}");
         for _ in 0..20 {
-            round(&mut room, Duration::from_secs(10), 100).await;
+            round(&mut room, Duration::from_secs(10), 100, Duration::ZERO).await;
         }
         assert_eq!(room.limit(), 1);
     }
@@ -169,7 +210,7 @@ mod tests {
     async fn stays_small_for_large_messages_and_within_what_is_allowed() {
         let mut room = Room::new(4, 10_000, ACK_WAIT, false);
         for _ in 0..16 {
-            round(&mut room, Duration::from_micros(5), 1 << 20).await;
+            round(&mut room, Duration::from_micros(5), 1 << 20, Duration::ZERO).await;
         }
         assert_eq!(room.limit(), 64);
         let mut lanes = Room::new(4, 100, ACK_WAIT, true);
@@ -178,7 +219,7 @@ mod tests {
         assert!(!lanes.idle(3, true, false) && lanes.idle(4, true, false), "all is used by others");
         assert_eq!(lanes.left(4), 4);
         let mut few = Room::new(100, 7, ACK_WAIT, false);
-        round(&mut few, Duration::ZERO, 1).await;
+        round(&mut few, Duration::ZERO, 1, Duration::ZERO).await;
         assert_eq!(few.limit(), 7, "never more than allowed, however many handlers");
     }
 }
