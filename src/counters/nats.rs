@@ -20,9 +20,10 @@ use crate::kv::Storage;
 
 /// The header of an add.
 const NATS_INCR: &str = "Nats-Incr";
-/// How many adds to a key the stream keeps: a server that starts again learns the message ids of
-/// the last minutes from what is stored, and an add's own value is read there when it got no answer.
-const KEPT: i64 = 128;
+/// How many adds to a key the stream keeps: a server that starts again or was left behind learns the
+/// message ids of the last minutes from what is stored, and an add's own value is read there when it
+/// got no answer. Enough for what others add to a busy key until a lost add is tried again.
+const KEPT: i64 = 10_000;
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The first try under this id is still on its way to the copies.
 const DUPLICATE_IN_PROCESS: u64 = 10158;
