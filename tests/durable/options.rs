@@ -108,6 +108,30 @@ async fn differences_are_told_and_left_or_overwritten() {
 }
 
 #[tokio::test]
+async fn a_consumer_that_gives_messages_up_by_itself_is_joined_only_to_change_it() {
+    let bench = Bench::start().await;
+    let found = serde_json::json!({ "stream_name": STREAM, "config": {
+        "durable_name": "billing", "name": "billing", "ack_policy": "explicit", "max_deliver": 3,
+        "filter_subject": "orders.*", "backoff": [1_000_000_000_u64, 2_000_000_000_u64],
+    }});
+    let made = bench.api(&format!("CONSUMER.CREATE.{STREAM}.billing.orders.*"), found).await;
+    assert!(made["error"].is_null(), "{made}");
+    let call = || bench.pubsub.subscribe("orders.*", nothing).durable("billing");
+    for call in [call(), call().max_deliver(3), call().unlimited_deliveries()] {
+        let error = call.await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert!(error.to_string().contains("3 deliveries (max_deliver)"), "{error}");
+        assert!(error.to_string().contains(".overwrite()"), "{error}");
+    }
+    assert_eq!(bench.consumer("billing").await["config"]["max_deliver"], 3, "left as it is");
+    let subscription = call().overwrite().await.unwrap();
+    assert_eq!(bench.consumer("billing").await["config"]["max_deliver"], -1);
+    bench.publish("orders.new", [1]).await;
+    eventually(PATIENCE, || async { subscription.stats().handled == 1 }).await;
+    call().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_new_consumer_begins_where_it_is_told() {
     let bench = Bench::start().await;
     bench.publish("orders.old", 1..=3).await;

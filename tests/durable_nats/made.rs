@@ -41,6 +41,15 @@ async fn a_found_consumer_is_compared_and_changed_only_when_asked() {
         "filter_subject": "orders.new", "ack_wait": 5_000_000_000_u64, "max_ack_pending": 10,
     }});
     bench.api(&format!("CONSUMER.CREATE.{STREAM}.{CONSUMER}"), found).await;
+    let error = bench.streams().consume(&config(), false, soon()).await.unwrap_err();
+    assert!(error.is_conflict() && error.to_string().contains("after 7 deliveries"), "{error}");
+    assert_eq!(bench.consumer().await["config"]["max_deliver"], 7);
+    let mut unlimited = bench.consumer().await["config"].take();
+    unlimited["max_deliver"] = json!(-1);
+    let unlimited = json!({ "stream_name": STREAM, "config": unlimited });
+    let updated =
+        bench.api(&format!("CONSUMER.CREATE.{STREAM}.{CONSUMER}.orders.new"), unlimited).await;
+    assert!(updated["error"].is_null(), "{updated}");
     let joined = bench.streams().consume(&config(), false, soon()).await.unwrap();
     assert_eq!(joined.ack_wait, Duration::from_secs(5));
     let told: Vec<String> = joined.differences.iter().map(ToString::to_string).collect();
@@ -50,10 +59,9 @@ async fn a_found_consumer_is_compared_and_changed_only_when_asked() {
             "filters is orders.new, not >",
             "ack_wait is 5s, not 30s",
             "max_in_flight is 10, not 10000",
-            "max_deliver is 7, not unlimited",
         ]
     );
-    assert_eq!(bench.consumer().await["config"]["max_deliver"], 7);
+    assert_eq!(bench.consumer().await["config"]["max_ack_pending"], 10);
 
     let mut config = config();
     config.filters = vec!["orders.a".to_owned(), "orders.b".to_owned()];

@@ -100,6 +100,18 @@ impl Info {
         .with("stream", config.stream.as_str()))
     }
 
+    /// Refuses a consumer that stops delivering by itself: what it gives up is lost silently.
+    pub(super) fn check_deliveries(&self, config: &ConsumerConfig) -> Result<()> {
+        let Some(limit) = self.limit("max_deliver") else { return Ok(()) };
+        let message = format!(
+            "the consumer that is there gives messages up after {limit} deliveries (max_deliver), \
+             before they are handled or dead letters; change it by .overwrite(), or use another name"
+        );
+        Err(Error::new(ErrorKind::Conflict, message)
+            .with("consumer", config.name.as_str())
+            .with("stream", config.stream.as_str()))
+    }
+
     /// What is not as it was asked for, of what the name does not stand for.
     pub(super) fn differences(&self, config: &ConsumerConfig) -> Vec<Difference> {
         let text = |wait| humantime::format_duration(wait).to_string();

@@ -75,6 +75,7 @@ impl Consumer {
                 info = config::update(link, config, &info, deadline).await?;
                 differences = info.differences(config);
             }
+            info.check_deliveries(config)?;
         }
         consumer.note(stream.created(), &info);
         Ok((Arc::new(consumer), info.ack_wait(), differences))
@@ -99,6 +100,7 @@ impl Consumer {
             );
         } else {
             info.check(&self.config)?;
+            info.check_deliveries(&self.config)?;
         }
         self.note(stream.created(), &info);
         Ok(())
