@@ -206,7 +206,16 @@ impl Task {
         for abort in lock(&self.aborts).drain(..) {
             abort.abort();
         }
+        self.unfinished()
+    }
+
+    /// Messages that were taken and are not done with.
+    fn unfinished(&self) -> u64 {
         self.received.load(Ordering::Relaxed).saturating_sub(self.finished())
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.unfinished() > 0
     }
 
     pub(super) fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {

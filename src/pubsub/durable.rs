@@ -21,6 +21,7 @@ use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
 
 mod backoff;
+mod causes;
 pub(crate) mod dead;
 mod delivered;
 mod intake;
@@ -29,6 +30,7 @@ mod member;
 mod room;
 
 use backoff::Waits;
+use causes::Causes;
 use dead::DeadLetters;
 pub(crate) use delivered::Delivered;
 pub use delivered::DeliveryInfo;
@@ -349,6 +351,7 @@ impl<H: Handler> Durable<H> {
             handle: handle.clone(),
             task: task.clone(),
             counts: Counts::default(),
+            causes: Causes::default(),
             stopping: watch::channel(false).0,
         });
         start(member.clone(), self.handler, self.concurrency);

@@ -255,11 +255,13 @@ impl Subscription {
     }
 
     /// Ends the subscription: the handler at work finishes, messages that wait are dropped; those of
-    /// a durable subscription go to other members.
+    /// a durable subscription go to other members, at once or, where no server is there to hear of
+    /// it, after the ack wait.
     /// Limited by the handle's timeout.
     ///
     /// # Errors
-    /// `Timeout` when the handler takes longer; the subscription ends all the same.
+    /// `Timeout` when the handler, the settlement of its message or the server takes longer; the
+    /// subscription ends all the same.
     ///
     /// # Cancel safety
     /// The subscription ends even when this is dropped.
@@ -272,7 +274,7 @@ impl Subscription {
     /// [`unsubscribe`](Self::unsubscribe): no message of it is lost. Limited by the handle's timeout.
     ///
     /// # Errors
-    /// `Timeout` when the handlers take longer; the drain goes on.
+    /// `Timeout` when the handlers or the server take longer; the drain goes on.
     ///
     /// # Cancel safety
     /// The drain goes on when this is dropped.
@@ -284,8 +286,12 @@ impl Subscription {
         let deadline = after(self.handle.core().timeout);
         self.task.stop(stop, deadline);
         within(deadline, self.task.ended()).await.map_err(|_| {
-            Error::new(ErrorKind::Timeout, "a handler is still busy; the subscription ends with it")
-                .with("topic", self.task.topic.as_str())
+            let message = if self.task.is_busy() {
+                "a message is still at its handler, or is being settled; the subscription ends with it"
+            } else {
+                "the server does not answer; the subscription ends all the same"
+            };
+            Error::new(ErrorKind::Timeout, message).with("topic", self.task.topic.as_str())
         })
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use nats_connector::pubsub::{Message, Outcome};
+use nats_connector::streams::Discard;
 use nats_connector::{Backoff, ErrorKind};
 use testkit::Proxy;
 
@@ -196,6 +197,89 @@ async fn what_cannot_be_stored_stays() {
     bench.settled("billing").await;
     assert_eq!(subscription.stats().dead, 2);
     assert_eq!(bench.stored("SMALL").await, 2);
+}
+
+/// Rejects texts that begin with "bad", at once or at the last delivery, and counts them.
+async fn rejecting(bench: &Bench, bad: &Seen<String>) -> nats_connector::pubsub::Subscription {
+    let log = bad.clone();
+    let handler = move |msg: Message| {
+        let log = log.clone();
+        async move {
+            let text: String = msg.decode().unwrap();
+            if !text.starts_with("bad") {
+                return Ok(Outcome::Ack);
+            }
+            log.push(text.clone());
+            if text.ends_with("later") {
+                Err(failed("no customer"))
+            } else {
+                Ok(Outcome::reject("no"))
+            }
+        }
+    };
+    let call = bench.pubsub.subscribe("orders.>", handler).durable("billing").backoff(QUICK);
+    call.max_deliver(2).await.unwrap()
+}
+
+fn texts() -> impl Iterator<Item = String> {
+    let bad = (0..20).map(|i| format!("bad {i}")).chain(["bad later".to_owned()]);
+    bad.chain((0..50).map(|i| format!("good {i}")))
+}
+
+/// Each is there, as it was when its handler was done with it; none was handled again.
+async fn all_buried(bench: &Bench, bad: &Seen<String>) {
+    for letter in letters(bench, 21).await {
+        let text: String = letter.decode().unwrap();
+        let (cause, deliveries) =
+            if text.ends_with("later") { ("no customer", "2") } else { ("no", "1") };
+        assert_eq!(header(&letter, "Dead-Letter-Cause"), cause, "{text}");
+        assert_eq!(header(&letter, "Dead-Letter-Deliveries"), deliveries, "{text}");
+        assert_eq!(bad.times(&text).to_string(), deliveries, "{text}");
+    }
+    bench.settled("billing").await;
+}
+
+#[tokio::test]
+async fn a_full_stream_of_them_keeps_no_other_message_waiting_and_no_cause_is_lost() {
+    let bench = Bench::start().await;
+    let full = StreamConfig::new("SMALL", ["dead.billing"]).max_messages(1);
+    bench.stream(full.discard(Discard::New)).await;
+    let context = bench.connector.jetstream().unwrap();
+    context.publish("dead.billing", "\"none of ours\"".into()).await.unwrap().await.unwrap();
+    bench.publish("orders.new", texts()).await;
+    let bad = Seen::new();
+    let subscription = rejecting(&bench, &bad).await;
+    eventually(PATIENCE, || async { subscription.stats().handled == 50 }).await;
+    eventually(PATIENCE, || async { subscription.stats().not_stored >= 40 }).await;
+    assert_eq!(subscription.stats().dead, 0);
+    let larger = serde_json::json!({
+        "name": "SMALL", "subjects": ["dead.billing"], "max_msg_size": -1, "retention": "limits",
+        "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "discard": "new", "storage": "file",
+        "num_replicas": 1,
+    });
+    bench.api("STREAM.PURGE.SMALL", Value::Null).await;
+    let updated = bench.api("STREAM.UPDATE.SMALL", larger).await;
+    assert!(updated["error"].is_null(), "{updated}");
+    all_buried(&bench, &bad).await;
+    assert_eq!(subscription.stats().dead, 21);
+}
+
+#[tokio::test]
+async fn without_an_answer_no_other_message_waits_for_long() {
+    let bench = Bench::start().await;
+    let bad = Seen::new();
+    let subscription = rejecting(&bench, &bad).await;
+    // Somebody who listens and says nothing, in place of the stream.
+    let client = bench.connector.client().unwrap();
+    let silent = client.subscribe("dead.billing").await.unwrap();
+    bench.api("STREAM.DELETE.DEAD_LETTERS", Value::Null).await;
+    bench.publish("orders.new", texts()).await;
+    eventually(PATIENCE, || async { subscription.stats().handled == 50 }).await;
+    eventually(PATIENCE, || async { bad.len() == 22 }).await;
+    assert_eq!(subscription.stats().dead, 0);
+    drop(silent);
+    eventually(PATIENCE, || async { subscription.stats().dead == 21 }).await;
+    all_buried(&bench, &bad).await;
 }
 
 #[tokio::test]

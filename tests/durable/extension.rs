@@ -81,3 +81,27 @@ async fn up_to_a_limit() {
     let stats = subscription.stats();
     assert_eq!((stats.let_go, stats.redelivered, stats.handled), (1, 1, 1));
 }
+
+#[tokio::test]
+async fn a_handler_that_blocks_the_thread_has_the_others_let_go() {
+    let bench = Bench::start().await;
+    bench.publish("orders.new", ["slow", "blocking"]).await;
+    let handler = |msg: Message| async move {
+        let first = msg.delivery().unwrap().deliveries() == 1;
+        match msg.decode::<String>()?.as_str() {
+            "slow" if first => tokio::time::sleep(5 * WAIT).await,
+            "blocking" if first => {
+                // The other one has been extended once.
+                tokio::time::sleep(WAIT).await;
+                std::thread::sleep(2 * WAIT);
+            }
+            _ => {}
+        }
+        Handled::Ok(())
+    };
+    let call = bench.pubsub.subscribe("orders.>", handler).concurrency(2).durable("billing");
+    let subscription = call.ack_wait(WAIT).await.unwrap();
+    eventually(PATIENCE, || async { subscription.stats().let_go >= 1 }).await;
+    eventually(PATIENCE, || async { subscription.stats().redelivered >= 1 }).await;
+    bench.settled("billing").await;
+}

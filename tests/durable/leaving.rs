@@ -173,3 +173,35 @@ async fn an_unsubscribed_name_is_taken_up_again_at_once() {
     bench.settled("billing").await;
     assert!(seen.counts().values().all(|times| *times == 1), "each once: {:?}", seen.counts());
 }
+
+#[tokio::test]
+async fn at_once_when_no_server_is_there_and_no_handler_runs() {
+    for (drain, wait_for_loss) in [(false, false), (false, true), (true, true)] {
+        let mut bench = Bench::start().await;
+        let call = bench.pubsub.subscribe("orders.>", |_: Message| async {}).durable("billing");
+        let subscription = call.await.unwrap();
+        bench.publish("orders.new", 0..10).await;
+        eventually(PATIENCE, || async { subscription.stats().handled == 10 }).await;
+        bench.server.kill().await;
+        if wait_for_loss {
+            eventually(PATIENCE, || async { !bench.connector.health().await.is_ready() }).await;
+        }
+        let begun = Instant::now();
+        if drain { subscription.drain().await } else { subscription.unsubscribe().await }.unwrap();
+        // The request timeout is as long as this patience.
+        assert!(begun.elapsed() < PATIENCE / 3, "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn what_keeps_it_is_told() {
+    let bench = Bench::start().await;
+    let quick = connect(&bench.server.url(), &[("NATS.REQUEST_TIMEOUT", "500ms")]).await;
+    let stuck = |_: Message| std::future::pending::<()>();
+    let subscription = quick.pubsub().subscribe("orders.>", stuck).durable("billing");
+    let subscription = subscription.timeout(PATIENCE).await.unwrap();
+    bench.publish("orders.new", [1]).await;
+    eventually(PATIENCE, || async { subscription.stats().received == 1 }).await;
+    let error = subscription.unsubscribe().await.unwrap_err();
+    assert!(error.is_timeout() && error.to_string().contains("at its handler"), "{error}");
+}

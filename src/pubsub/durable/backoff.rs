@@ -9,6 +9,8 @@ use crate::backoff::Backoff;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
+/// The first wait of a dead letter that cannot be stored, where the others are quicker still.
+const FIRST_UNDEAD: Duration = Duration::from_millis(100);
 
 /// The waits of a durable subscription.
 #[derive(Clone)]
@@ -38,12 +40,14 @@ impl Waits {
         }
     }
 
-    /// The longest wait, where one is known.
-    pub(super) fn longest(&self) -> Duration {
-        match self {
+    /// Of a message whose dead letter cannot be stored: the longest wait, where one is known. However
+    /// short that is, it grows, so that many of these keep no place from the others.
+    pub(super) fn undead(&self, deliveries: u64) -> Duration {
+        let longest = match self {
             Waits::Backoff(backoff) => backoff.delay(u64::MAX),
             Waits::Computed(_) => LONGEST,
-        }
+        };
+        longest.max(Backoff::exponential(FIRST_UNDEAD, LONGEST).delay(deliveries))
     }
 }
 

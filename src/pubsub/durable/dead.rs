@@ -1,6 +1,7 @@
 //! Dead letters: what a durable subscription cannot handle goes to a topic of its own, with the
 //! reason, before the stream's message is given up.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_nats::{HeaderMap, Subject};
@@ -44,9 +45,12 @@ pub(crate) const STREAM_NAME: &str = "DEAD_LETTERS";
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 const MAX_CAUSE: usize = 1_024;
-/// Tries to store a dead letter before its message goes back to its stream.
-const TRIES: u32 = 5;
-const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// How long a dead letter is tried while no stream answers, before its message goes back to its
+/// stream: a handler's place is taken meanwhile.
+const TRY_FOR: Duration = Duration::from_secs(1);
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// How long no other one is tried then.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Where the dead letters of a subscription go.
 #[derive(Debug, Clone)]
@@ -55,6 +59,8 @@ pub(super) struct DeadLetters {
     pub(super) subject: Subject,
     /// The stream to make where none stores that subject.
     stream: StreamConfig,
+    /// No stream answered lately: until when none is tried, and why.
+    unheard: Arc<Mutex<Option<(Instant, Error)>>>,
 }
 
 impl DeadLetters {
@@ -70,7 +76,7 @@ impl DeadLetters {
         let stream = StreamConfig::new(stream_name(prefix), [stores])
             .description("dead letters of durable subscriptions")
             .duplicate_window(DUPLICATE_WINDOW);
-        DeadLetters { subject: subject.into(), stream }
+        DeadLetters { subject: subject.into(), stream, unheard: Arc::default() }
     }
 
     /// Makes the stream for them like the one that they come from, unless there is one.
@@ -104,49 +110,72 @@ impl DeadLetters {
         Err(error.with("subject", self.subject.as_str()))
     }
 
-    /// Stores a dead letter, once however often it is tried. Done when a stream has it.
-    /// `stopping` ends the waits between tries.
+    /// Stores a message that was delivered so often as a dead letter, once however often it is tried.
+    /// Done when a stream has it. What a stream refuses is not tried again here, and neither is
+    /// anything soon after no stream has answered. `stopping` ends the waits between tries.
     pub(super) async fn store(
         &self,
         handle: &PubSub,
         letter: &Delivered,
-        cause: &str,
+        (cause, deliveries): (&str, u64),
         stopping: impl Future<Output = ()>,
     ) -> Result<()> {
         let core = handle.core();
-        let message = self.letter(letter, cause);
+        let message = self.letter(letter, cause, deliveries);
         let size = message.payload.len() + message.headers.as_ref().map_or(0, wire_size);
         check_size(core.driver.capabilities().max_payload, size)?;
+        if let Some((until, error)) = &*self.unheard()
+            && Instant::now() < *until
+        {
+            return Err(error.again());
+        }
         let (mut wait, mut stopping) = (FIRST_WAIT, pin!(stopping));
-        for tries in 1.. {
-            let tried = core.driver.publish_acked(message.clone(), after(core.timeout)).await;
-            let Err(error) = tried else { return Ok(()) };
-            if !error.is_retryable() || tries == TRIES {
+        let deadline = after(core.timeout.min(TRY_FOR));
+        loop {
+            let tried = core.driver.publish_acked(message.clone(), deadline).await;
+            let Err(error) = tried else {
+                *self.unheard() = None;
+                return Ok(());
+            };
+            if !error.is_retryable() || is_answer(&error) {
                 return Err(error);
             }
             if error.is_no_responders()
                 && let Some(streams) = core.driver.streams()
                 && let Err(error) =
-                    self.clone().ensure(streams, letter.info.stream(), after(core.timeout)).await
+                    self.clone().ensure(streams, letter.info.stream(), deadline).await
+                && (is_answer(&error) || !error.is_retryable())
             {
-                tracing::warn!(%error, "cannot make the stream of dead letters again");
+                return Err(self.give_up(error));
+            }
+            if Instant::now() + wait >= deadline {
+                return Err(self.give_up(error));
             }
             match select(stopping.as_mut(), pin!(sleep(wait))).await {
                 Either::Left(_) => return Err(error),
                 Either::Right(_) => wait *= 2,
             }
         }
-        unreachable!("the last try returns")
     }
 
-    fn letter(&self, letter: &Delivered, cause: &str) -> OutboundMessage {
+    /// No stream answers: others wait before they try it, too.
+    fn give_up(&self, error: Error) -> Error {
+        *self.unheard() = Some((after(PAUSE), error.again()));
+        error
+    }
+
+    fn unheard(&self) -> MutexGuard<'_, Option<(Instant, Error)>> {
+        self.unheard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn letter(&self, letter: &Delivered, cause: &str, deliveries: u64) -> OutboundMessage {
         let Delivered { message, info, .. } = letter;
         let mut headers = message.headers.as_ref().map(of_the_user).unwrap_or_default();
         let id = message.headers.as_ref().and_then(|headers| headers.get(NATS_MESSAGE_ID));
         let stored = info.stored().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (stream, sequence, consumer) = (info.stream(), info.sequence(), info.consumer());
         set(&mut headers, CAUSE, &one_line(cause));
-        set(&mut headers, DELIVERIES, &info.deliveries().to_string());
+        set(&mut headers, DELIVERIES, &deliveries.to_string());
         set(&mut headers, SUBJECT, &message.subject);
         set(&mut headers, STREAM, stream);
         set(&mut headers, SEQUENCE, &sequence.to_string());
@@ -161,6 +190,11 @@ impl DeadLetters {
         let (subject, payload) = (self.subject.clone(), message.payload.clone());
         OutboundMessage { subject, reply: None, payload, headers: Some(headers) }
     }
+}
+
+/// Whether a stream, or the server for it, has answered: with a number, or with the stream's name.
+fn is_answer(error: &Error) -> bool {
+    error.context("err_code").is_some() || error.context("stream").is_some()
 }
 
 /// Sets a header whose value has no line end.

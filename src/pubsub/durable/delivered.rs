@@ -30,6 +30,17 @@ pub(crate) struct Consumer {
 }
 
 impl DeliveryInfo {
+    pub(super) fn new(
+        consumer: Arc<Consumer>,
+        sequence: u64,
+        deliveries: u64,
+        stored: SystemTime,
+        pending: u64,
+    ) -> Self {
+        let tries = AtomicU64::new(0);
+        DeliveryInfo { consumer, sequence, deliveries, tries, stored, pending }
+    }
+
     /// The stream that has the message.
     #[must_use]
     pub fn stream(&self) -> &str {
@@ -98,11 +109,10 @@ pub(crate) struct Delivered {
 impl Delivered {
     pub(super) fn new(delivery: Delivery, consumer: &Arc<Consumer>) -> Self {
         let Delivery { message, receipt, sequence, deliveries, stored, pending } = delivery;
-        let (consumer, tries) = (consumer.clone(), AtomicU64::new(0));
         Delivered {
             message,
             receipt,
-            info: DeliveryInfo { consumer, sequence, deliveries, tries, stored, pending },
+            info: DeliveryInfo::new(consumer.clone(), sequence, deliveries, stored, pending),
             undecodable: AtomicBool::new(false),
             held: AtomicBool::new(true),
         }

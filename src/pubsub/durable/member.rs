@@ -16,6 +16,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::backoff::Waits;
+use super::causes::{Cause, Causes};
 use super::dead::{DeadLetters, one_line};
 use super::delivered::Delivered;
 use super::intake::{Intake, between_ticks};
@@ -26,6 +27,9 @@ use crate::pubsub::dispatch::{self, Ended, Running, Task};
 use crate::pubsub::driver::{Deliveries, DeliveryEvents, Settlement};
 use crate::pubsub::{Handler, Message, Outcome, PubSub, SubscriptionStats};
 
+/// How long a member that leaves waits for a server to give a message back to. It comes again anyway.
+const MOMENT: Duration = Duration::from_millis(250);
+
 /// A member of a durable consumer.
 pub(in crate::pubsub) struct Member {
     pub(super) handle: PubSub,
@@ -33,6 +37,7 @@ pub(in crate::pubsub) struct Member {
     pub(super) intake: Intake,
     pub(super) rules: Rules,
     pub(super) counts: Counts,
+    pub(super) causes: Causes,
     pub(super) stopping: watch::Sender<bool>,
 }
 
@@ -125,10 +130,14 @@ impl Member {
     async fn handle<H: Handler>(&self, handler: &H, message: Arc<Delivered>) {
         if message.info.deliveries() > 1 {
             self.note(Fate::Redelivered, 1);
+            // The handler is done with it.
+            if let Some(cause) = self.causes.of(&message.info) {
+                return Box::pin(self.bury(&message, cause)).await;
+            }
             if self.rules.max_deliver.is_some_and(|max| message.info.deliveries() > max) {
                 let cause = "its last delivery was not settled: the member that had it ended, lost \
                              its connection, or could not store the dead letter";
-                return Box::pin(self.bury(&message, cause)).await;
+                return Box::pin(self.bury(&message, cause_of(&message, cause))).await;
             }
         }
         loop {
@@ -149,7 +158,9 @@ impl Member {
                     }
                     self.settle(&message, Settlement::Again(delay)).await;
                 }
-                Verdict::Dead(cause) => Box::pin(self.bury(&message, &cause)).await,
+                Verdict::Dead(cause) => {
+                    Box::pin(self.bury(&message, cause_of(&message, &cause))).await;
+                }
             }
             self.task.count(end);
             return;
@@ -222,11 +233,11 @@ impl Member {
     }
 
     /// Stores a message as a dead letter, then ends it. Where that cannot be, it stays in its
-    /// stream.
-    async fn bury(&self, message: &Delivered, cause: &str) {
+    /// stream, and its cause is remembered.
+    async fn bury(&self, message: &Delivered, cause: Cause) {
         let (topic, subject) = (&self.task.topic, &message.message.subject);
-        let (sequence, deliveries) = (message.info.sequence(), message.info.deliveries());
-        let cause = one_line(cause);
+        let sequence = message.info.sequence();
+        let Cause { text: cause, deliveries } = cause;
         let Some(dead_letters) = &self.rules.dead_letters else {
             if let Some(held_back) = self.task.log.pass() {
                 tracing::error!(
@@ -236,8 +247,10 @@ impl Member {
             }
             return self.settle(message, Settlement::Never(cause)).await;
         };
-        match dead_letters.store(&self.handle, message, &cause, self.stopped()).await {
+        match dead_letters.store(&self.handle, message, (&cause, deliveries), self.stopped()).await
+        {
             Ok(()) => {
+                self.causes.forget(&message.info);
                 self.note(Fate::DeadLettered, 1);
                 if let Some(held_back) = self.task.log.pass() {
                     tracing::error!(
@@ -255,8 +268,12 @@ impl Member {
                         "a dead letter cannot be stored; the message stays in its stream"
                     );
                 }
-                let delay =
-                    if self.is_stopping() { Duration::ZERO } else { self.rules.waits.longest() };
+                self.causes.remember(&message.info, Cause { text: cause, deliveries });
+                let delay = if self.is_stopping() {
+                    Duration::ZERO
+                } else {
+                    self.rules.waits.undead(message.info.deliveries())
+                };
                 self.settle(message, Settlement::Again(delay)).await;
             }
         }
@@ -266,8 +283,22 @@ impl Member {
     #[inline]
     async fn settle(&self, message: &Delivered, settlement: Settlement) {
         message.release();
-        if let Err(error) = self.send(&message.receipt, settlement, None).await {
-            self.unsettled(&error);
+        let given_back = matches!(settlement, Settlement::Again(_));
+        let limit = (given_back && self.is_stopping()).then_some(MOMENT);
+        if let Err(error) = self.send(&message.receipt, settlement, limit).await {
+            self.unsettled(1, &error);
+        }
+    }
+
+    /// Gives messages back at once while leaving.
+    async fn give_back(&self, messages: &[Arc<Delivered>]) {
+        for (sent, message) in messages.iter().enumerate() {
+            message.release();
+            let settlement = Settlement::Again(Duration::ZERO);
+            if let Err(error) = self.send(&message.receipt, settlement, Some(MOMENT)).await {
+                // The others would not fare better.
+                return self.unsettled(messages.len() - sent, &error);
+            }
         }
     }
 
@@ -289,8 +320,8 @@ impl Member {
     }
 
     #[cold]
-    fn unsettled(&self, error: &Error) {
-        self.note(Fate::Unsettled, 1);
+    fn unsettled(&self, messages: usize, error: &Error) {
+        self.note(Fate::Unsettled, messages as u64);
         if let Some(held_back) = self.task.log.pass() {
             tracing::warn!(
                 topic = self.task.topic, %error, held_back,
@@ -329,9 +360,7 @@ impl Member {
     async fn leave(&self) {
         self.stopping.send_replace(true);
         let (deliveries, waiting) = self.intake.leave(|message| self.can_come_again(message));
-        for message in waiting {
-            self.settle(&message, Settlement::Again(Duration::ZERO)).await;
-        }
+        self.give_back(&waiting).await;
         if let Some(deliveries) = deliveries {
             self.leave_source(deliveries).await;
         }
@@ -345,14 +374,16 @@ impl Member {
                 "messages that were under way while leaving come again after the ack wait"
             );
         }
+        let mut waiting = Vec::new();
         while let Some(delivery) = poll_fn(|cx| deliveries.poll_next(0, cx)).await {
             let message = self.intake.arrived(delivery);
             if self.can_come_again(&message) {
-                self.settle(&message, Settlement::Again(Duration::ZERO)).await;
+                waiting.push(message);
             } else {
                 self.intake.keep(message);
             }
         }
+        self.give_back(&waiting).await;
     }
 
     fn can_come_again(&self, message: &Delivered) -> bool {
@@ -366,9 +397,11 @@ impl Member {
         let longest = u64::try_from(longest).unwrap_or(u64::MAX);
         let mut ticks = interval_at(after(period), period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told = DeliveryEvents::default();
+        let (mut told, mut last) = (DeliveryEvents::default(), Instant::now());
         loop {
             ticks.tick().await;
+            let late = last.elapsed();
+            last = Instant::now();
             self.task.metrics.consumer(&mut told, self.intake.events());
             let tick = unconstrained(poll_fn(|_| Poll::Ready(self.intake.tick(longest)))).await;
             if tick.let_go > 0 {
@@ -380,12 +413,23 @@ impl Member {
                     "handlers take too long; their messages are delivered again"
                 );
             }
+            if late > self.rules.ack_wait && !tick.extend.is_empty() {
+                self.note(Fate::LetGo, tick.extend.len() as u64);
+                tracing::warn!(
+                    topic = self.task.topic,
+                    messages = tick.extend.len(),
+                    ?late,
+                    ack_wait = ?self.rules.ack_wait,
+                    "messages were extended too late and are delivered again: handlers must not \
+                     block their thread; use spawn_blocking"
+                );
+            }
             for message in tick.extend.iter().filter(|message| message.is_held()) {
                 if let Err(error) =
                     self.send(&message.receipt, Settlement::Working, Some(period)).await
                 {
                     // The others would not fare better.
-                    self.unsettled(&error);
+                    self.unsettled(1, &error);
                     break;
                 }
             }
@@ -404,6 +448,11 @@ impl Member {
         // The sender lives as long as self.
         let _ = stopping.wait_for(|stopping| *stopping).await;
     }
+}
+
+/// Why a message is to be a dead letter after this delivery.
+fn cause_of(message: &Delivered, text: &str) -> Cause {
+    Cause { text: one_line(text), deliveries: message.info.deliveries() }
 }
 
 /// An error with its causes, unless it names them itself.

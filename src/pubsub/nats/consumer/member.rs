@@ -2,6 +2,7 @@
 //! leaders, and consumers that were deleted.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use async_nats::Message;
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 use rand::Rng;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -31,6 +32,9 @@ const TRY: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// After this long a member begins anew even where the move is not known to be done.
 const MOVE_AT_MOST: Duration = Duration::from_secs(20);
+
+/// How long a member that leaves waits for a server that is gone.
+const MOMENT: Duration = Duration::from_millis(250);
 
 /// Joins a consumer, which is made if there is none.
 pub(super) async fn join(
@@ -183,6 +187,13 @@ async fn open(
     }
 }
 
+/// Done when there has been no connection for a moment.
+async fn gone(link: &Link) {
+    while link.is_open() || link.connected(after(MOMENT)).await.is_ok() {
+        sleep(MOMENT / 5).await;
+    }
+}
+
 impl Deliveries for Member {
     fn poll_next(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
         loop {
@@ -221,23 +232,21 @@ impl Deliveries for Member {
 
     fn drain(&mut self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         async move {
-            match std::mem::replace(&mut self.phase, Phase::Ended) {
-                Phase::Live(feed) => {
-                    let (rest, left) = feed.leave(deadline).await;
+            let leaving = match std::mem::replace(&mut self.phase, Phase::Ended) {
+                Phase::Live(feed) => feed.leave(deadline).boxed(),
+                Phase::Leaving(leaving) => leaving.map(|rest| (rest, Ok(()))).boxed(),
+                Phase::Opening(_) | Phase::Ended => return Ok(()),
+            };
+            let gone = pin!(gone(&self.consumer.link));
+            match within(deadline, select(leaving, gone)).await {
+                Ok(Either::Left(((rest, left), _))) => {
                     self.buffered.extend(rest);
                     left
                 }
-                Phase::Leaving(leaving) => match within(deadline, leaving).await {
-                    Ok(rest) => {
-                        self.buffered.extend(rest);
-                        Ok(())
-                    }
-                    Err(_) => Err(Error::new(
-                        ErrorKind::Timeout,
-                        "leaving a consumer took too long; what was under way comes again",
-                    )),
-                },
-                Phase::Opening(_) | Phase::Ended => Ok(()),
+                Ok(Either::Right(_)) => {
+                    Err(Error::new(ErrorKind::Unavailable, "no server is there to leave"))
+                }
+                Err(_) => Err(Error::new(ErrorKind::Timeout, "leaving a consumer took too long")),
             }
         }
         .boxed()
