@@ -35,5 +35,6 @@ pub use status::StreamStatus;
 
 pub use crate::kv::Storage;
 
+pub(crate) use check::check_name;
 pub(crate) use declared::Declared;
 pub(crate) use handle::Target;

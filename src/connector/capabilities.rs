@@ -166,10 +166,20 @@ impl Capabilities {
     /// [`Unsupported`](ErrorKind::Unsupported), naming the feature, the version that has it and the
     /// one connected to.
     pub fn require(&self, feature: Feature) -> Result<()> {
+        self.require_for(feature, feature.name())
+    }
+
+    /// The same, with the feature in the caller's words.
+    pub(crate) fn require_for(&self, feature: Feature, name: &str) -> Result<()> {
         if self.supports(feature) {
             return Ok(());
         }
-        let (name, (major, minor, _)) = feature.since();
+        let (_, (major, minor, _)) = feature.since();
+        let need = if name.ends_with("transactions") || name.ends_with("counters") {
+            "need"
+        } else {
+            "needs"
+        };
         let older = if self.has_older_jetstream(feature) && self.parsed >= feature.since().1 {
             format!(", where JetStream is an older one's (API level {})", self.api_level)
         } else {
@@ -178,7 +188,7 @@ impl Capabilities {
         Err(Error::new(
             ErrorKind::Unsupported,
             format!(
-                "{name} needs nats-server {major}.{minor} or newer; connected to {}{older}",
+                "{name} {need} nats-server {major}.{minor} or newer; connected to {}{older}",
                 self.version
             ),
         ))

@@ -485,6 +485,19 @@ impl Link {
         Ok(capabilities)
     }
 
+    /// The same without asking: as far as it is known by now.
+    pub(crate) fn known_capabilities(&self) -> Arc<Capabilities> {
+        let known = self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
+            Some((of, capabilities)) if of == self.connects() => capabilities,
+            _ => {
+                let server = self.client.server_info();
+                let limit = self.client.max_payload();
+                Arc::new(Capabilities::new(&server.version, None, limit))
+            }
+        }
+    }
+
     pub(crate) async fn health(&self, deadline: Instant) -> Health {
         let begun = Instant::now();
         let round_trip = match self.state() {

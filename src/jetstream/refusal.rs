@@ -21,6 +21,8 @@ const UPDATE_REFUSED: u64 = 10069;
 const WRONG_LAST_SEQUENCE: u64 = 10071;
 const REPLICAS_NEED_A_CLUSTER: u64 = 10074;
 pub(crate) const STREAM_FULL: u64 = 10077;
+const WORK_QUEUE_UNFILTERED: u64 = 10099;
+const WORK_QUEUE_TAKEN: u64 = 10100;
 const MAX_BYTES_REQUIRED: u64 = 10113;
 const MAX_BYTES_LIMIT: u64 = 10122;
 const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
@@ -63,6 +65,10 @@ pub(crate) fn error(failure: &ApiError) -> Error {
 fn remedy(code: u64) -> Option<&'static str> {
     Some(match code {
         SUBJECTS_OVERLAP => "take other subjects, or add these to the stream that has them",
+        WORK_QUEUE_UNFILTERED | WORK_QUEUE_TAKEN => {
+            "each message of a work queue is for one durable name: use the same name to share the \
+             messages, topics without any in common, or a stream with another retention"
+        }
         REPLICAS_NEED_A_CLUSTER => "ask for 1 replica, or connect to a cluster",
         NO_SUITABLE_PEERS => "start more servers of the cluster, or ask for fewer replicas",
         STREAMS_LIMIT => "delete a stream, or raise the account's limit of streams",

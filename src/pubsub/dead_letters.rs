@@ -13,7 +13,7 @@ use async_nats::Subject;
 use tokio::time::Instant;
 
 use super::driver::{Stored, Streams};
-use super::durable::dead;
+use super::durable::{check_name, dead};
 use super::subject::check_publish;
 use super::{IntoTopic, PubSub};
 use crate::call::{Call, Task};
@@ -31,7 +31,8 @@ pub use walk::DeadLetterList;
 /// to the same topic, and the dead letters of other subscriptions, are neither listed nor counted.
 ///
 /// Errors of its calls: `NotFound` when no stream keeps the dead letters; `Unsupported` on a driver
-/// without streams; `InvalidInput` for a malformed topic; `Unavailable`, `Timeout`, `Closed`. A
+/// without streams; `InvalidInput` for a malformed topic or a name that no
+/// durable subscription has; `Unavailable`, `Timeout`, `Closed`. A
 /// stream without dead letters is an empty list; an outage never is.
 ///
 /// ```no_run
@@ -189,6 +190,7 @@ impl DeadLetters {
 
     /// The same on a driver.
     fn bound(&self) -> Result<Self> {
+        check_name(&self.durable)?;
         Ok(DeadLetters { handle: self.handle.bind()?, ..self.clone() })
     }
 

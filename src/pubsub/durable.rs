@@ -19,6 +19,7 @@ use crate::backoff::Backoff;
 use crate::call::{Call, Operation};
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
+use crate::streams::check_name as check_stream;
 
 mod backoff;
 mod causes;
@@ -44,6 +45,8 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 const SHORTEST_ACK_WAIT: Duration = Duration::from_millis(100);
 const MAX_DELIVER: u64 = 5;
 const MAX_IN_FLIGHT: usize = 10_000;
+/// Servers count what is in flight in 32 or 64 bits.
+const MOST_IN_FLIGHT: usize = 1_000_000_000;
 const EXTEND_FOR: Duration = Duration::from_secs(600);
 /// The longest name of a consumer, in bytes.
 const MAX_NAME: usize = 255;
@@ -212,13 +215,13 @@ impl<H: Handler> Call<Durable<H>> {
         self.map_operation(|durable| durable.max_deliver = Deliver::WithoutLimit)
     }
 
-    /// The most messages that all members together hold. At least 1, default 10,000. With 1,
-    /// messages are handled strictly in the stream's order, whatever happens.
+    /// The most messages that all members together hold. 1 to 1,000,000,000, default 10,000.
+    /// With 1, messages are handled strictly in the stream's order, whatever happens.
     pub fn max_in_flight(self, messages: usize) -> Self {
         self.map_operation(|durable| durable.max_in_flight = messages)
     }
 
-    /// The most messages that this member holds. Default: as many as it handles in about a second,
+    /// The most messages that this member holds, 1 to 1,000,000,000. Default: as many as it handles in about a second,
     /// which it finds out by itself, up to [`max_in_flight`](Self::max_in_flight).
     pub fn batch(self, messages: usize) -> Self {
         self.map_operation(|durable| durable.batch = Some(messages))
@@ -374,11 +377,15 @@ impl<H: Handler> Durable<H> {
         if self.max_deliver == Deliver::AtMost(0) {
             return Err(too_small("max_deliver", "1"));
         }
-        if self.max_in_flight == 0 {
-            return Err(too_small("max_in_flight", "1"));
+        let counts = [("max_in_flight", Some(self.max_in_flight)), ("batch", self.batch)];
+        for (option, count) in counts {
+            if let Some(count) = count.filter(|count| !(1..=MOST_IN_FLIGHT).contains(count)) {
+                let message = format!("{count} messages; use 1 to 1,000,000,000");
+                return Err(Error::new(ErrorKind::InvalidInput, message).with("option", option));
+            }
         }
-        if self.batch == Some(0) {
-            return Err(too_small("batch", "1"));
+        if let Some(stream) = &self.stream {
+            check_stream(stream)?;
         }
         match (&self.dead_letters, self.max_deliver) {
             (Letters::Nowhere, Deliver::AtMost(_)) => {
@@ -463,7 +470,7 @@ async fn stream_of(streams: &dyn Streams, filters: &[String], deadline: Instant)
     Ok(found.unwrap_or_default())
 }
 
-fn check_name(name: &str) -> Result<()> {
+pub(super) fn check_name(name: &str) -> Result<()> {
     let bad = |c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c);
     if name.is_empty() || name.len() > MAX_NAME || name.contains(bad) {
         let message = "a bad name for a durable subscription; use 1 to 255 bytes without dots, white \

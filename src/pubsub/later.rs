@@ -21,7 +21,7 @@ use crate::call::{Call, Operation, Task};
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
 use crate::streams::{Retention, StreamConfig};
-use when::{When, not_a_cron};
+use when::{When, never_comes};
 
 /// The longest name of a schedule, in bytes.
 const MAX_NAME: usize = 255;
@@ -443,7 +443,7 @@ fn seconds(ttl: Duration) -> Result<u64> {
 /// The server's refusals of what could not be checked here.
 fn explain(error: Error, when: &When, zone: Option<&str>) -> Error {
     match (error.context("err_code"), when) {
-        (Some("10189"), When::Cron(expression)) => not_a_cron(expression).with_source(error),
+        (Some("10189"), When::Cron(expression)) => never_comes(expression).with_source(error),
         (Some("10223"), _) => Error::new(
             ErrorKind::InvalidInput,
             "the server does not know this time zone; give an IANA name, as in Europe/Berlin",

@@ -2,7 +2,7 @@
 
 mod api;
 mod batch;
-mod config;
+pub(super) mod config;
 mod consumer;
 mod ingest;
 mod many;
@@ -181,6 +181,8 @@ struct AckAnswer {
     error: Option<ApiError>,
 }
 
+const TTL_DISABLED: u64 = 10166;
+
 /// A stream refused a message.
 fn refused(error: &ApiError) -> Error {
     let kind = match error.err_code {
@@ -189,11 +191,15 @@ fn refused(error: &ApiError) -> Error {
         10060 | 10070 | 10071 | 10164 => ErrorKind::Conflict,
         10054 => ErrorKind::TooLarge,
         // Lifetimes and batches that the stream does not take.
-        10165 | 10166 | 10174 => ErrorKind::Unsupported,
+        10165 | TTL_DISABLED | 10174 => ErrorKind::Unsupported,
         _ if error.code == 503 => ErrorKind::Unavailable,
         _ => ErrorKind::Other,
     };
-    Error::new(kind, format!("the stream refused the message: {}", error.description))
+    let remedy = match error.err_code {
+        TTL_DISABLED => "; create the stream with .message_ttl(true), or update it",
+        _ => "",
+    };
+    Error::new(kind, format!("the stream refused the message: {}{remedy}", error.description))
         .with("err_code", error.err_code.to_string())
 }
 

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::PubSub;
 use super::driver::OutboundMessage;
+use super::nats::config::require_message_ttl;
 use super::publish::Draft;
 use crate::call::{Call, Operation};
 use crate::deadline::after;
@@ -43,11 +44,16 @@ const RETRY_WAIT: Duration = Duration::from_millis(250);
 pub struct PublishAcked {
     draft: Draft,
     message_id: bool,
+    ttl: bool,
 }
 
 impl PublishAcked {
     pub(super) fn new(draft: Draft) -> Self {
-        PublishAcked { draft, message_id: false }
+        PublishAcked { draft, message_id: false, ttl: false }
+    }
+
+    pub(super) fn has_ttl(&self) -> bool {
+        self.ttl
     }
 
     pub(super) fn into_draft(self) -> Draft {
@@ -65,8 +71,12 @@ impl PublishAcked {
 /// `Unsupported` where driver, server or stream cannot do what is asked.
 impl Call<PublishAcked> {
     /// Lets the stream drop a message whose id it has seen within its duplicate window (2 minutes
-    /// by default), and lets this call retry after a timeout.
+    /// by default), and lets this call retry after a timeout. An empty id is refused: it would tell
+    /// no message from another.
     pub fn message_id(self, id: impl AsRef<str>) -> Self {
+        if id.as_ref().is_empty() {
+            return self.map_operation(|publish| publish.draft.refuse(empty_id()));
+        }
         self.set("Nats-Msg-Id", id.as_ref()).map_operation(|operation| operation.message_id = true)
     }
 
@@ -93,7 +103,8 @@ impl Call<PublishAcked> {
     }
 
     /// Lets the message expire: whole seconds, a fraction rounds up. Needs nats-server 2.11 and a
-    /// stream that allows it (`allow_msg_ttl`).
+    /// stream that allows it
+    /// ([`message_ttl`](crate::streams::StreamConfig::message_ttl)).
     pub fn ttl(self, ttl: Duration) -> Self {
         let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         if seconds == 0 {
@@ -103,7 +114,7 @@ impl Call<PublishAcked> {
             );
             return self.map_operation(|publish| publish.draft.refuse(error));
         }
-        self.set("Nats-TTL", &seconds.to_string())
+        self.set("Nats-TTL", &seconds.to_string()).map_operation(|publish| publish.ttl = true)
     }
 
     fn set(self, name: &'static str, value: &str) -> Self {
@@ -115,8 +126,16 @@ impl PublishAcked {
     async fn run(self, timeout: Option<Duration>) -> Result<Ack> {
         let topic = self.draft.topic().to_owned();
         let (handle, message, limit) = self.draft.finish(timeout)?;
-        let acked = store(&handle, &message, self.message_id, after(limit)).await;
-        acked.map_err(|error| error.with("topic", topic))
+        let deadline = after(limit);
+        let acked = async {
+            if self.ttl
+                && let Some(nats) = &handle.core().nats
+            {
+                require_message_ttl(&*nats.link().capabilities(deadline).await?)?;
+            }
+            store(&handle, &message, self.message_id, deadline).await
+        };
+        acked.await.map_err(|error| error.with("topic", topic))
     }
 }
 
@@ -163,6 +182,15 @@ async fn send(
         }
         sleep(RETRY_WAIT).await;
     }
+}
+
+/// For a message id that would tell no message from another.
+pub(super) fn empty_id() -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        "an empty message id, by which no duplicate is known; give one of its own to each message, \
+         or leave it out",
+    )
 }
 
 /// No stream stores a topic.

@@ -89,7 +89,7 @@ where
     /// Gives the messages the ids `<prefix>-<index>`, with the index counted from 0 over the input,
     /// where they have none of their own. That makes it safe to send a message again whose
     /// acknowledgement was lost, and a second run over the same input within the stream's duplicate
-    /// window (2 minutes by default) stores nothing twice.
+    /// window (2 minutes by default) stores nothing twice. An empty prefix is refused.
     pub fn message_ids(self, prefix: impl Into<String>) -> Self {
         self.map_operation(|many| many.options.message_ids = Some(prefix.into()))
     }
@@ -140,6 +140,19 @@ where
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("a window of {}; give one of 1 to 10,000 messages", options.window),
+            ));
+        }
+        if options.message_ids.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "an empty prefix for message ids, which other runs would share; give one of its own \
+                 to each input, or leave it out",
+            ));
+        }
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                "a time limit of zero; nothing was sent: give more, or leave it out",
             ));
         }
         let handle = handle.bind()?;

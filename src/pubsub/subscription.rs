@@ -190,6 +190,9 @@ struct Joined {
 }
 
 /// Counts of one subscription since it was made.
+///
+/// With [`ordered_by`](Call::ordered_by) a message that failed is tried again in its lane, without a
+/// new delivery: that is not counted in `redelivered`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct SubscriptionStats {

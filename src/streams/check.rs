@@ -82,7 +82,7 @@ impl StreamConfig {
 }
 
 /// Checks the name of a stream.
-pub(super) fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let problem = match fault(name) {
         None => return Ok(()),
         Some(Fault::Empty) => "the stream has no name",

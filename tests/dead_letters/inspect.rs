@@ -115,6 +115,21 @@ async fn nothing_there(pubsub: &PubSub) {
     assert!(all(&dead).await.is_empty());
     assert_eq!(dead.count().await.unwrap(), 0);
     assert_eq!(dead.replay_all().await.unwrap().replayed, 0);
+    for name in ["", "a.b", "*", &"x".repeat(300)] {
+        let dead = pubsub.dead_letters(name);
+        for error in [
+            dead.list().await.unwrap_err(),
+            dead.count().await.unwrap_err(),
+            dead.get(1).await.unwrap_err(),
+            dead.replay(1).await.unwrap_err(),
+            dead.replay_all().await.unwrap_err(),
+            dead.discard(1).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            assert!(error.message().contains("bad name"), "{error}");
+            assert!(error.context("name").is_some(), "{error}");
+        }
+    }
     let error = dead.topic("dead.*").count().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
 }

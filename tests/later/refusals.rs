@@ -93,6 +93,9 @@ async fn arguments_and_streams_on_2_15() {
     let server = jetstream(Version::V2_15).await;
     let pubsub = connect(&server).await.pubsub();
     arguments(&pubsub).await;
+    let error = pubsub.publish("orders.a", &1).cron("0 0 0 31 2 *").await.unwrap_err();
+    assert_refused(&error, ErrorKind::InvalidInput, "never comes");
+    assert!(!error.to_string().contains("6 fields"), "{error}");
     streams(&pubsub).await;
 }
 

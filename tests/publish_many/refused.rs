@@ -186,3 +186,17 @@ async fn calls_that_can_never_work_are_refused() {
     let report = pubsub.publish_many([call]).await.unwrap();
     assert_eq!((report.failed, report.stored), (1, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_time_and_no_prefix_for_ids_store_nothing() {
+    let server = jetstream().await;
+    let connector = connect(&server).await;
+    let pubsub = connector.pubsub();
+    let made = make(&connector, plain("none")).await;
+    let publish = || pubsub.publish_many(numbers(&pubsub, "none.a", 0..10));
+    let error = publish().timeout(Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let error = publish().message_ids("").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(stored(&made).await.is_empty());
+}

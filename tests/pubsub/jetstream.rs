@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::Config;
+use nats_connector::pubsub::Outgoing;
 use nats_connector::{Connector, ErrorKind};
-use testkit::Server;
+use testkit::{Server, Version, require};
 
 use crate::connect;
 
@@ -89,6 +90,9 @@ async fn a_ttl_the_stream_does_not_allow_is_refused_by_name() {
     let publish = || pubsub.publish("orders.a", &0).jetstream();
     let error = publish().ttl(Duration::from_secs(60)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.to_string().contains(".message_ttl(true)"), "{error}");
+    let error = publish().message_id("").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     let error = publish().ttl(Duration::ZERO).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
 
@@ -103,4 +107,31 @@ async fn a_ttl_the_stream_does_not_allow_is_refused_by_name() {
     let ack = pubsub.publish("sessions.a", &0).jetstream().ttl(ttl).await.unwrap();
     let stored = stream.get_raw_message(ack.sequence).await.unwrap();
     assert_eq!(stored.headers.get("Nats-TTL").unwrap().as_str(), "2");
+}
+
+/// A server that knows no lifetimes would keep the message for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ttl_that_the_server_would_drop_is_refused_before_anything_is_sent() {
+    if !require(Version::V2_10) {
+        return;
+    }
+    let server = Server::builder().jetstream().version(Version::V2_10).start().await;
+    let connector = orders(&server).await;
+    let pubsub = connector.pubsub();
+    let with_ttl = || pubsub.publish("orders.a", &0).jetstream().ttl(Duration::from_secs(60));
+    let items = vec![Outgoing::from(with_ttl()), pubsub.publish("orders.a", &1).into()];
+    let report = pubsub.publish_many(items).await.unwrap();
+    assert_eq!((report.stored, report.failed), (1, 1), "{report:?}");
+    let many = report.into_result().unwrap_err();
+    let atomic = pubsub.publish_many(vec![Outgoing::from(with_ttl())]).all_or_nothing();
+    for (error, words) in [
+        (with_ttl().await.unwrap_err(), "message TTL needs nats-server 2.11"),
+        (many, "message TTL needs nats-server 2.11"),
+        (atomic.await.unwrap_err(), "atomic publish needs nats-server 2.12"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let ack = pubsub.publish("orders.a", &2).jetstream().await.unwrap();
+    assert_eq!(ack.sequence, 2);
 }

@@ -132,7 +132,10 @@ async fn what_the_server_refuses_says_what_to_do() {
     let connector = connect(&server).await;
     let (pubsub, streams) = (connector.pubsub(), connector.streams());
     pubsub.stream(StreamConfig::new("S", ["s.>"])).await.unwrap();
-    let other = StreamConfig::new("OTHER", ["s.a"]);
+    let other = StreamConfig::new("OTHER", ["o", "s.a"]);
+    let overlap = pubsub.stream(other.clone()).await.unwrap_err();
+    assert_eq!(overlap.context("subjects"), Some("o,s.a"), "{overlap}");
+    assert_eq!(overlap.context("other"), Some("S"), "{overlap}");
     let replicas = StreamConfig::new("R", ["r"]).replicas(3);
     let memory = StreamConfig::new("S", [""; 0]).storage(nats_connector::streams::Storage::Memory);
     let wide = StreamConfig::new("ALL", [">"]);

@@ -93,10 +93,19 @@ fn check_cron(expression: &str) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn not_a_cron(expression: &str) -> Error {
+fn not_a_cron(expression: &str) -> Error {
     invalid(
         "not a cron expression; give 6 fields, seconds first (second minute hour day month weekday, \
          as in `0 30 9 * * mon-fri`), or @hourly, @daily, @weekly, @monthly, @yearly",
+    )
+    .with("cron", expression)
+}
+
+/// For what looks like a cron expression and is refused by the server.
+pub(super) fn never_comes(expression: &str) -> Error {
+    invalid(
+        "the server does not take this cron expression: a field is out of its range, or the time \
+         never comes (as 31 February); the fields are second minute hour day month weekday",
     )
     .with("cron", expression)
 }

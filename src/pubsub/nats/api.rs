@@ -55,7 +55,10 @@ pub(super) async fn create_stream(
     }
     let stream = new_stream(config, &server);
     let made = jetstream::create(link, name, &stream, deadline).await;
-    let info = made.map_err(|error| overlap(about(error, name)))?;
+    let info = match made {
+        Ok(info) => info,
+        Err(error) => return Err(overlap(link, config, about(error, name), deadline).await),
+    };
     if let Some(option) = options(config).first_missing(&info) {
         if let Err(error) = jetstream::delete(link, name, deadline).await {
             tracing::warn!(stream = name, %error, "a stream that lacks an option was not deleted");
@@ -92,7 +95,9 @@ pub(super) async fn update_stream(
         match jetstream::update(link, name, &stream, deadline).await {
             Ok(_) => tries += 1,
             Err(error) if jetstream::is_temporary(&error) && retry.pause().await => continue,
-            Err(error) => return Err(overlap(about(error, name))),
+            Err(error) => {
+                return Err(overlap(link, config, about(error, name), deadline).await);
+            }
         }
         let now = current(link, name, deadline).await?;
         match options.first_undone(&before, &now) {
@@ -126,12 +131,21 @@ fn left_out(option: &'static str, version: &str) -> Error {
 }
 
 /// Another stream has one of its subjects.
-fn overlap(error: Error) -> Error {
+async fn overlap(link: &Link, config: &StreamConfig, error: Error, deadline: Instant) -> Error {
     if !jetstream::has_code(&error, jetstream::SUBJECTS_OVERLAP) {
         return error;
     }
-    let stream = error.context("stream").unwrap_or_default().to_owned();
-    Error::new(ErrorKind::Conflict, error.message().to_owned()).with("stream", stream)
+    let conflict = Error::new(ErrorKind::Conflict, error.message().to_owned())
+        .with("stream", &config.name)
+        .with("subjects", config.subjects.join(","));
+    for subject in &config.subjects {
+        // Whoever may not ask is told the rest.
+        let Ok(names) = jetstream::names(link, Some(subject), deadline).await else { break };
+        if let Some(other) = names.into_iter().find(|other| *other != config.name) {
+            return conflict.with("other", other);
+        }
+    }
+    conflict
 }
 
 pub(super) async fn delete_stream(link: &Link, name: &str, deadline: Instant) -> Result<bool> {

@@ -11,9 +11,10 @@ use async_nats::header::{
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::config::require_atomic_publish;
 use super::{check_size, refused};
 use crate::connector::Link;
-use crate::connector::capabilities::{ApiError, Feature};
+use crate::connector::capabilities::ApiError;
 use crate::connector::status::Denied;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jetstream::{has_code, is_incomplete};
@@ -41,7 +42,7 @@ pub(super) async fn publish(
     messages: Vec<OutboundMessage>,
     deadline: Instant,
 ) -> Result<Ack> {
-    link.capabilities(deadline).await?.require(Feature::Transactions)?;
+    require_atomic_publish(&*link.capabilities(deadline).await?)?;
     let mut retry = Retry::until(deadline);
     loop {
         let batch = batch(&messages);

@@ -13,18 +13,33 @@ use crate::streams::{Discard, Retention, Storage, StreamConfig, StreamStatus};
 /// same time apart: to the server, making the same stream twice is making it once.
 const MADE_BY: &str = "nats-connector.made-by";
 
+/// A time to live on single messages, in words.
+const MESSAGE_TTL: &str = "message TTL";
+/// Publishing all or nothing, in words.
+const ATOMIC_PUBLISH: &str = "atomic publish";
+
+/// Refuses a message's lifetime where the server would drop it in silence.
+pub(crate) fn require_message_ttl(server: &Capabilities) -> Result<()> {
+    server.require_for(Feature::PerKeyTtl, MESSAGE_TTL)
+}
+
+/// Refuses publishing all or nothing where the server knows no such thing.
+pub(crate) fn require_atomic_publish(server: &Capabilities) -> Result<()> {
+    server.require_for(Feature::Transactions, ATOMIC_PUBLISH)
+}
+
 /// Refuses what the server is known to lack, before anything is sent.
 pub(super) fn check_supported(config: &StreamConfig, server: &Capabilities) -> Result<()> {
     let features = [
-        (config.compression, "compression", Feature::StreamCompression),
-        (config.message_ttl, "message_ttl", Feature::PerKeyTtl),
-        (config.schedules, "schedules", Feature::Schedules),
-        (config.fast_ingest, "fast_ingest", Feature::FastIngest),
-        (config.atomic_publish, "atomic_publish", Feature::Transactions),
+        (config.compression, "compression", Feature::StreamCompression, "compression"),
+        (config.message_ttl, "message_ttl", Feature::PerKeyTtl, MESSAGE_TTL),
+        (config.schedules, "schedules", Feature::Schedules, "publishing later"),
+        (config.fast_ingest, "fast_ingest", Feature::FastIngest, "fast ingest"),
+        (config.atomic_publish, "atomic_publish", Feature::Transactions, ATOMIC_PUBLISH),
     ];
     features.into_iter().filter(|(wanted, ..)| *wanted == Some(true)).try_for_each(
-        |(_, option, feature)| {
-            server.require(feature).map_err(|error| error.with("option", option))
+        |(_, option, feature, name)| {
+            server.require_for(feature, name).map_err(|error| error.with("option", option))
         },
     )
 }

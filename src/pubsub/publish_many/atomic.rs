@@ -12,6 +12,7 @@ use crate::deadline::{after, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::PubSub;
 use crate::pubsub::driver::{Acked, OutboundMessage, Streams};
+use crate::pubsub::nats::config::require_atomic_publish;
 use crate::pubsub::publish_acked::no_stream;
 use crate::pubsub::subject;
 
@@ -40,6 +41,9 @@ where
             ),
         ));
     };
+    if let Some(nats) = &core.nats {
+        require_atomic_publish(&*nats.link().capabilities(deadline).await?)?;
+    }
     let messages = within(deadline, collect(handle, source, options.message_ids.take()))
         .await
         .map_err(|_| {

@@ -14,6 +14,8 @@ pub struct Outgoing {
     pub(super) draft: Draft,
     /// It has a message id, so it may be sent twice.
     pub(super) id: bool,
+    /// It expires, which not every server can let it.
+    pub(super) ttl: bool,
     /// Its own time limit.
     pub(super) timeout: Option<Duration>,
 }
@@ -22,13 +24,14 @@ impl<D> From<Publish<D>> for Outgoing {
     fn from(publish: Publish<D>) -> Self {
         let draft = publish.into_draft();
         let id = draft.has_header("Nats-Msg-Id");
-        Outgoing { draft, id, timeout: None }
+        Outgoing { draft, id, ttl: false, timeout: None }
     }
 }
 
 impl From<Call<PublishAcked>> for Outgoing {
     fn from(call: Call<PublishAcked>) -> Self {
         let (publish, timeout) = call.into_parts();
+        let ttl = publish.as_ref().is_some_and(PublishAcked::has_ttl);
         let draft = match publish {
             Some(publish) => publish.into_draft(),
             None => Draft::refused(Error::new(
@@ -38,6 +41,6 @@ impl From<Call<PublishAcked>> for Outgoing {
             )),
         };
         let id = draft.has_header("Nats-Msg-Id");
-        Outgoing { draft, id, timeout }
+        Outgoing { draft, id, ttl, timeout }
     }
 }

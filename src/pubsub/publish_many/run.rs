@@ -19,6 +19,7 @@ use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::PubSub;
 use crate::pubsub::driver::{Acked, Answer, Fate, Pipeline};
+use crate::pubsub::nats::config::require_message_ttl;
 use crate::pubsub::publish_acked::no_stream;
 
 /// How often deadlines, progress and the pipeline are looked after.
@@ -112,6 +113,9 @@ where
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.now = Instant::now();
+        if self.until.is_some_and(|until| until <= self.now) {
+            self.stop();
+        }
         while self.tick.as_mut().poll(cx).is_ready() {
             self.on_tick();
             self.tick.as_mut().reset(self.now + TICK);
@@ -208,10 +212,16 @@ where
     }
 
     fn prepare(&self, outgoing: Outgoing) -> Entry {
-        let Outgoing { mut draft, mut id, timeout } = outgoing;
+        let Outgoing { mut draft, mut id, ttl, timeout } = outgoing;
         if let (Some(prefix), false) = (&self.options.message_ids, id) {
             draft.set("Nats-Msg-Id", &format!("{prefix}-{}", self.ring.next_number()));
             id = true;
+        }
+        if ttl
+            && let Some(nats) = &self.handle.core().nats
+            && let Err(error) = require_message_ttl(&nats.link().known_capabilities())
+        {
+            draft.refuse(error);
         }
         let (topic, prefix) = (draft.topic().len(), draft.prefix_len());
         let life = &self.handle.core().life;
@@ -342,9 +352,6 @@ where
     }
 
     fn on_tick(&mut self) {
-        if self.until.is_some_and(|until| until <= self.now) {
-            self.stop();
-        }
         let now = self.now;
         let late = self.ring.iter_mut().filter(|(_, entry)| match entry.state {
             State::Sent => entry.until <= now,
