@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -293,14 +293,14 @@ pub(super) enum Ended {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// Runs the handler for one message; its panics end here. Its future is polled where it was made: a
-/// wrapper that takes it would copy it for every message.
+/// Polls a handler's future to its end; its panics end here. The future stays where it was made: what
+/// takes it would copy it for every message.
 #[inline]
-pub(super) async fn run<H: Handler>(handler: &H, message: Message, task: &Task) -> Ended {
-    let at_work = task.metrics.begin();
-    let mut call = pin!(async { handler.call(message).await.into_outcome() });
-    let ended = poll_fn(|cx| {
-        let poll = AssertUnwindSafe(|| call.as_mut().poll(cx));
+pub(super) fn caught<R: HandlerResult>(
+    mut call: Pin<&mut impl Future<Output = R>>,
+) -> impl Future<Output = Ended> {
+    poll_fn(move |cx| {
+        let poll = AssertUnwindSafe(|| call.as_mut().poll(cx).map(R::into_outcome));
         match catch_unwind(poll) {
             Ok(poll) => poll.map(|ended| match ended {
                 Ok(outcome) => Ended::With(outcome),
@@ -309,14 +309,15 @@ pub(super) async fn run<H: Handler>(handler: &H, message: Message, task: &Task) 
             Err(panic) => Poll::Ready(Ended::Panicked(panic)),
         }
     })
-    .await;
-    at_work.end();
-    ended
 }
 
 /// Handles one message, with no second delivery: what the handler makes of it is counted and logged.
 async fn one<H: Handler>(handler: &H, message: Message, task: &Task) {
-    let end = match run(handler, message, task).await {
+    let at_work = task.metrics.begin();
+    let call = pin!(async { handler.call(message).await });
+    let ended = caught(call).await;
+    at_work.end();
+    let end = match ended {
         Ended::With(Outcome::Ack) => End::Handled,
         Ended::With(outcome) => {
             if let Some(held_back) = task.log.pass() {

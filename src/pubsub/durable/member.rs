@@ -23,7 +23,7 @@ use super::intake::{Intake, between_ticks};
 use crate::deadline::after;
 use crate::error::{BoxError, Error, Result};
 use crate::metrics::{End, Fate};
-use crate::pubsub::dispatch::{self, Ended, Running, Task};
+use crate::pubsub::dispatch::{Ended, Running, Task, caught};
 use crate::pubsub::driver::{Deliveries, DeliveryEvents, Settlement};
 use crate::pubsub::{Handler, Message, Outcome, PubSub, SubscriptionStats};
 
@@ -142,8 +142,14 @@ impl Member {
         }
         loop {
             self.task.receive();
-            let asked = Message::delivered(message.clone(), self.handle.clone());
-            let ended = dispatch::run(handler, asked, &self.task).await;
+            let ended = {
+                let at_work = self.task.metrics.begin();
+                let asked = Message::delivered(message.clone(), self.handle.clone());
+                let call = pin!(async { handler.call(asked).await });
+                let ended = caught(call).await;
+                at_work.end();
+                ended
+            };
             let (verdict, end) = self.judge(&message, ended);
             match verdict {
                 Verdict::Done => self.settle(&message, Settlement::Done).await,
