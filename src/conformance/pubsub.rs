@@ -33,7 +33,7 @@
 //! - [`Source::drain`](crate::pubsub::driver::Source::drain) loses nothing that the back end gave to
 //!   this subscription, under load, and then the source ends. `close` ends it at once. Dropping it
 //!   unsubscribes.
-//! - A driver with streams ([`Driver::streams`](crate::pubsub::driver::Driver::streams)) passes
+//! - A driver with streams ([`Driver::streams`]) passes
 //!   [`run_streams`] and [`run_durable`]:
 //!   - An acknowledged message is stored, once for each message id within the window; an expectation
 //!     that fails is [`Conflict`](crate::ErrorKind::Conflict) and stores nothing. A plain message is
