@@ -178,9 +178,12 @@ async fn an_outage_ends_adds_in_time() {
     let error = hits.increment("key", 1).timeout(limit).await.unwrap_err();
     let kinds = [ErrorKind::Unavailable, ErrorKind::Timeout];
     assert!(kinds.contains(&error.kind()), "{error}");
+    // Sent before the end was noticed, it waits in the client for the next connection.
+    let may_be_made = error.is_timeout();
     let error = hits.get("key").timeout(limit).await.unwrap_err();
     assert!(kinds.contains(&error.kind()), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5));
     server.restart().await;
-    assert_eq!(hits.increment("key", 1).timeout(LIMIT).await.unwrap(), 2);
+    let value = hits.increment("key", 1).timeout(LIMIT).await.unwrap();
+    assert!(value == 2 || (value == 3 && may_be_made), "{value}");
 }
