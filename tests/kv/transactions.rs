@@ -140,7 +140,7 @@ async fn what_cannot_is_refused_and_says_how_it_could() {
             let writes = vec![put("a", "1", Condition::Always), put("b", "1", Condition::Always)];
             let refused = transact(&kv, "b", writes).await.unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Unsupported);
-            assert!(refused.to_string().contains("needs nats-server 2.12"), "{refused}");
+            assert!(refused.to_string().contains("need nats-server 2.12"), "{refused}");
             assert!(!kv.capabilities().await.unwrap().transactions);
             assert_eq!(kv.get_raw("a").await.unwrap(), None);
             // The second time there is a bucket.
