@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::driver::{ConsumerConfig, Start, Streams};
-use super::subject::{check_publish, check_subscribe, matches};
+use super::subject::{check_publish, check_subscribe, matches, overlap};
 use super::subscription::{Added, MAX_CONCURRENCY, Subscribe, Subscription};
 use super::{Handler, IntoTopic, Message, PubSub};
 use crate::backoff::Backoff;
@@ -478,19 +478,6 @@ pub(super) fn check_name(name: &str) -> Result<()> {
         return Err(Error::new(ErrorKind::InvalidInput, message).with("name", name));
     }
     Ok(())
-}
-
-/// Whether a subject can match both patterns.
-fn overlap(a: &str, b: &str) -> bool {
-    let (mut a, mut b) = (a.split('.'), b.split('.'));
-    loop {
-        match (a.next(), b.next()) {
-            (Some(">"), Some(_)) | (Some(_), Some(">")) | (None, None) => return true,
-            (Some("*"), Some(_)) | (Some(_), Some("*")) => {}
-            (Some(x), Some(y)) if x == y => {}
-            _ => return false,
-        }
-    }
 }
 
 fn no_streams(driver: &str) -> Error {
