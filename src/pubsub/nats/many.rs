@@ -5,16 +5,18 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_nats::{Client, Message, Statistics, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout};
 
 use super::ingest::{Lanes, Route};
 use super::{join, refused};
@@ -27,6 +29,8 @@ use crate::pubsub::driver::{Acked, Answer, Fate, OutboundMessage, Pipeline, Pipe
 
 /// How long a pipeline that has left a server waits for the next one at most.
 const MOVE_AT_MOST: Duration = Duration::from_secs(20);
+/// A batch that could not be ended for so long has ended by itself.
+const END_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn open(
     link: &Arc<Link>,
@@ -73,7 +77,8 @@ pub(super) async fn open(
         link: link.clone(),
         connection,
         inbox,
-        subscriber,
+        subscriber: Some(subscriber),
+        runtime: Handle::current(),
         stream: "".into(),
         answers: VecDeque::new(),
         unanswered: 0,
@@ -88,7 +93,9 @@ struct Many {
     /// The connection that everything unanswered was sent on.
     connection: u64,
     inbox: String,
-    subscriber: Subscriber,
+    /// Until this is dropped.
+    subscriber: Option<Subscriber>,
+    runtime: Handle,
     control: Arc<Control>,
     lanes: Lanes,
     /// The stream of the last answer: mostly that of the next one.
@@ -297,13 +304,12 @@ impl Pipeline for Many {
             if let Some(answer) = self.answers.pop_front() {
                 return Poll::Ready(answer);
             }
-            match self.subscriber.poll_next_unpin(cx) {
-                Poll::Ready(Some(message)) => {
-                    self.take(&message);
-                    continue;
-                }
-                // It ends with the connection; whoever sends next is told.
-                Poll::Ready(None) | Poll::Pending => {}
+            // It ends with the connection; whoever sends next is told.
+            if let Some(subscriber) = &mut self.subscriber
+                && let Poll::Ready(Some(message)) = subscriber.poll_next_unpin(cx)
+            {
+                self.take(&message);
+                continue;
             }
             self.notice_loss();
             self.poll_lanes(cx);
@@ -350,6 +356,20 @@ impl Drop for Many {
         self.link.sources().remove(&self.control);
         // The server shares its pace among all open batches, and would wait ten seconds for more.
         self.lanes.end_all();
-        self.give_orders(&mut Context::from_waker(Waker::noop()));
+        let orders: Vec<_> = iter::from_fn(|| self.lanes.next_order()).collect();
+        if orders.is_empty() || !self.link.is_open() {
+            return;
+        }
+        // The client may not take anything just now: its room may be full, or the turn of the task
+        // that is dropped used up. The answers are unsubscribed from behind the last order.
+        let (mut client, subscriber) = (self.client.clone(), self.subscriber.take());
+        self.runtime.spawn(timeout(END_WITHIN, async move {
+            for order in orders {
+                if client.send(order).await.is_err() {
+                    break;
+                }
+            }
+            drop(subscriber);
+        }));
     }
 }
