@@ -179,10 +179,12 @@ pub mod metrics;
 #[cfg(not(feature = "metrics"))]
 #[path = "metrics/off.rs"]
 mod metrics;
+pub mod objects;
 #[cfg(feature = "otel")]
 mod otel;
 pub mod pubsub;
 mod registry;
+pub mod rpc;
 pub mod serializer;
 mod settings;
 pub mod shutdown;

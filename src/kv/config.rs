@@ -205,6 +205,12 @@ impl BucketConfig {
     }
 }
 
+impl From<&str> for BucketConfig {
+    fn from(name: &str) -> Self {
+        BucketConfig::new(name)
+    }
+}
+
 impl fmt::Display for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,0 +1,1 @@
+//! Makes Rust services of .proto files for nats-connector, in build scripts, without protoc.

@@ -1,0 +1,1 @@
+//! Attributes that make services of traits, for nats-connector.

@@ -1,0 +1,5 @@
+//! Objects: values of any size, in chunks, streamed both ways.
+
+mod config;
+
+pub use config::BucketConfig;
