@@ -19,7 +19,7 @@ pub use error::{RpcError, code};
 pub use key::{KeyPart, KeyText};
 pub use message::{Request, Response};
 pub use method::Method;
-pub use persist::{Persist, Policy};
+pub use persist::{Persist, Policy, Receipt, StoreStatus};
 
 /// The result of a call, and of what serves one.
 pub type Result<T, E = RpcError> = std::result::Result<T, E>;

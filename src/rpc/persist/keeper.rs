@@ -1,0 +1,371 @@
+//! Stores the responses of a service.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use futures::future::join_all;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::lanes::{Lanes, Ticket};
+use super::plan::plan;
+use super::shelf::START_TIME;
+use super::{Counts, Persist, Place, Policy, Receipt, Shelf, StoreStatus, Stores};
+use crate::connector::status::RateLimit;
+use crate::deadline::{after, poll_once, within};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kv::{Key, KeyCodec};
+use crate::rpc::{RpcError, code};
+
+/// What waits for the store after its reply was sent, at most, in units of [`UNIT`] bytes: 64 MiB.
+const ROOM: u32 = 64 * 1024 * 1024 / UNIT as u32;
+const UNIT: usize = 4096;
+/// What a write takes at least, so that at most 1,024 wait.
+const LEAST: u32 = ROOM / 1024;
+
+/// Keeps what the methods of one service answer.
+pub(crate) struct Keeper {
+    shelves: Vec<Shelf>,
+    lanes: Arc<Lanes>,
+    room: Arc<Semaphore>,
+    /// The last write found no store that answers.
+    is_down: AtomicBool,
+    log: RateLimit,
+}
+
+/// The response of one call, on its way to where it is kept.
+pub(crate) struct Keeping {
+    keeper: Arc<Keeper>,
+    counts: Arc<Counts>,
+    method: Arc<str>,
+    writes: Vec<Write>,
+    /// The right to reply before others that write the same keys.
+    orders: Vec<OwnedMutexGuard<()>>,
+}
+
+/// One of the places that a response goes to.
+struct Write {
+    shelf: usize,
+    policy: Policy,
+    receipt: bool,
+    limit: Duration,
+    ticket: Ticket,
+}
+
+/// What is left to write after the reply.
+pub(crate) struct Writing {
+    keeping: Keeping,
+    payload: Bytes,
+    turns: Vec<Turn>,
+}
+
+/// A write with its place in the row.
+struct Turn {
+    write: Write,
+    deadline: Instant,
+    turn: Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>,
+    room: OwnedSemaphorePermit,
+}
+
+impl Keeper {
+    /// What keeps the responses of these methods.
+    ///
+    /// # Errors
+    /// `InvalidInput` where methods want one bucket otherwise, and for options that cannot be.
+    pub(crate) fn new<'a>(
+        stores: &Stores,
+        methods: impl IntoIterator<Item = (&'a str, &'a Place)>,
+    ) -> Result<Arc<Self>> {
+        let planned = plan(methods)?;
+        let shelves = planned.into_iter().map(|planned| Shelf::new(planned, stores)).collect();
+        Ok(Arc::new(Keeper {
+            shelves,
+            lanes: Arc::default(),
+            room: Arc::new(Semaphore::new(ROOM as usize)),
+            is_down: AtomicBool::new(false),
+            log: RateLimit::new(Duration::from_secs(1)),
+        }))
+    }
+
+    /// Makes the buckets that are missing. What fails is logged, and tried again with the next write.
+    pub(crate) async fn start(&self, deadline: Instant) {
+        let deadline = deadline.min(after(START_TIME));
+        join_all(self.shelves.iter().map(|shelf| async move {
+            if let Err(error) = shelf.open(deadline).await {
+                let (store, bucket) = (shelf.place().kind(), shelf.place().bucket());
+                tracing::error!(
+                    store, bucket, %error,
+                    "no bucket for the responses of a service; it serves without, and tries again \
+                     with the next response"
+                );
+            }
+        }))
+        .await;
+    }
+
+    /// How the buckets fare.
+    pub(crate) fn status(&self) -> Vec<StoreStatus> {
+        self.shelves.iter().map(Shelf::status).collect()
+    }
+
+    /// Before the handler runs: the keys of the response. `None` when it is not to be kept.
+    ///
+    /// # Errors
+    /// For places that are required: `INVALID_ARGUMENT` when the key cannot be made, `UNAVAILABLE`
+    /// or `INTERNAL` when the bucket is not there.
+    pub(crate) async fn prepare<Req>(
+        self: &Arc<Self>,
+        method: &Arc<str>,
+        places: &[Persist<Req>],
+        counts: &Arc<Counts>,
+        request: &Req,
+    ) -> Result<Option<Keeping>, RpcError> {
+        let mut writes = Vec::new();
+        for persist in places.iter().filter(|persist| !persist.client_only) {
+            let Some(shelf) = self.shelf_of(&persist.place) else { continue };
+            match key_of(persist, request) {
+                Ok(key) => writes.push(Write {
+                    shelf,
+                    policy: persist.policy,
+                    receipt: persist.receipt,
+                    limit: persist.timeout,
+                    ticket: self.lanes.join((shelf, key.into())),
+                }),
+                Err(error) => {
+                    let error = self.shelves[shelf].explain(error);
+                    if persist.policy == Policy::Required {
+                        let text = format!("the response could not be kept: {error}");
+                        return Err(RpcError::new(code::INVALID_ARGUMENT, text).with_source(error));
+                    }
+                    self.failed(method, counts, shelf, &error);
+                }
+            }
+        }
+        for write in writes.iter().filter(|write| write.policy == Policy::Required) {
+            let shelf = &self.shelves[write.shelf];
+            if let Err(error) = shelf.open(after(write.limit)).await {
+                self.failed(method, counts, write.shelf, &error);
+                return Err(not_kept(error));
+            }
+        }
+        if writes.is_empty() {
+            return Ok(None);
+        }
+        // In the same order by every call, so that no two wait for each other.
+        writes.sort_by(|a, b| a.ticket.spot().cmp(b.ticket.spot()));
+        Ok(Some(Keeping {
+            keeper: self.clone(),
+            counts: counts.clone(),
+            method: method.clone(),
+            writes,
+            orders: Vec::new(),
+        }))
+    }
+
+    fn shelf_of(&self, place: &Place) -> Option<usize> {
+        self.shelves.iter().position(|shelf| shelf.place().is_same_bucket(place))
+    }
+
+    fn failed(&self, method: &str, counts: &Counts, shelf: usize, error: &Error) {
+        counts.failed(error);
+        if let Some(held_back) = self.log.pass() {
+            let place = self.shelves[shelf].place();
+            tracing::warn!(
+                method, store = place.kind(), bucket = place.bucket(), %error, held_back,
+                "a response was not kept"
+            );
+        }
+    }
+
+    async fn put(&self, write: &Write, value: Bytes, deadline: Instant) -> Result<Receipt> {
+        let shelf = &self.shelves[write.shelf];
+        let key = write.ticket.key();
+        let put = within(deadline, shelf.put(key, value, deadline)).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, "the store did not answer in time"))
+        });
+        let is_down = |error: &Error| {
+            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Closed)
+        };
+        self.is_down.store(put.as_ref().is_err_and(is_down), Ordering::Relaxed);
+        let place = shelf.place();
+        match put {
+            Ok(revision) => Ok(Receipt::new(place.kind(), place.bucket(), key, revision)),
+            Err(error) => Err(shelf.explain(error).with("key", key)),
+        }
+    }
+}
+
+impl Keeping {
+    /// Stores the response where that comes before the reply. From here until
+    /// [`replied`](Self::replied) no other reply with these keys is sent.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` or `INTERNAL` where a place is required and failed.
+    pub(crate) async fn before_reply(
+        &mut self,
+        payload: &Bytes,
+        headers: &mut HeaderMap,
+    ) -> Result<(), RpcError> {
+        for write in &self.writes {
+            // Later, this reply and its write may overtake another's: still better than no reply.
+            if let Ok(order) = within(write.limit, write.ticket.order()).await {
+                self.orders.push(order);
+            }
+        }
+        let keeping = &*self;
+        let early = self.writes.iter().filter(|write| write.policy != Policy::AfterReply);
+        let written = join_all(early.map(|write| async move {
+            let _pending = keeping.counts.begin();
+            let deadline = after(write.limit);
+            let stored = match within(deadline, write.ticket.write()).await {
+                Ok(_turn) => keeping.keeper.put(write, payload.clone(), deadline).await,
+                Err(_) => Err(keeping.late(write)),
+            };
+            (write, stored)
+        }))
+        .await;
+        let mut refusal = None;
+        for (write, stored) in written {
+            let stored = match stored {
+                Ok(receipt) => {
+                    self.counts.stored();
+                    if write.receipt { receipt.add_to(headers) } else { Ok(()) }
+                }
+                Err(error) => {
+                    self.keeper.failed(&self.method, &self.counts, write.shelf, &error);
+                    Err(error)
+                }
+            };
+            if let Err(error) = stored
+                && write.policy == Policy::Required
+            {
+                refusal.get_or_insert(not_kept(error));
+            }
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// The reply was sent: takes the place in the row for what is to be stored now, and waits until
+    /// there is room for it. `None` when nothing is left to do.
+    pub(crate) async fn replied(mut self, payload: Bytes) -> Option<Writing> {
+        let late = std::mem::take(&mut self.writes);
+        let mut turns = Vec::new();
+        for write in late.into_iter().filter(|write| write.policy == Policy::AfterReply) {
+            let deadline = after(write.limit);
+            let mut turn = Box::pin(write.ticket.write());
+            // The place in the row; a lock that is had at once is had.
+            let turn: Pin<Box<dyn Future<Output = _> + Send>> = match poll_once(turn.as_mut()).await
+            {
+                std::task::Poll::Ready(guard) => Box::pin(std::future::ready(guard)),
+                std::task::Poll::Pending => turn,
+            };
+            turns.push((write, deadline, turn));
+        }
+        self.orders.clear();
+        let mut admitted = Vec::new();
+        for (write, deadline, turn) in turns {
+            match self.room(payload.len(), deadline).await {
+                Ok(room) => admitted.push(Turn { write, deadline, turn, room }),
+                Err(error) => {
+                    self.counts.refused();
+                    let error = error.with("key", write.ticket.key());
+                    self.keeper.failed(&self.method, &self.counts, write.shelf, &error);
+                }
+            }
+        }
+        (!admitted.is_empty()).then_some(Writing { keeping: self, payload, turns: admitted })
+    }
+
+    async fn room(&self, bytes: usize, deadline: Instant) -> Result<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(ROOM).clamp(LEAST, ROOM);
+        let room = &self.keeper.room;
+        let full = |text| Error::new(ErrorKind::Unavailable, text);
+        match room.clone().try_acquire_many_owned(units) {
+            Ok(permit) => Ok(permit),
+            Err(_) if self.keeper.is_down.load(Ordering::Relaxed) => {
+                Err(full("too many responses wait for a store that does not answer"))
+            }
+            Err(_) => match within(deadline, room.clone().acquire_many_owned(units)).await {
+                Ok(Ok(permit)) => Ok(permit),
+                _ => Err(full("too many responses waited for the store, for too long")),
+            },
+        }
+    }
+
+    fn late(&self, write: &Write) -> Error {
+        let error = Error::new(
+            ErrorKind::Timeout,
+            "earlier responses of this key were still being stored at the end of its time",
+        );
+        self.keeper.shelves[write.shelf].explain(error).with("key", write.ticket.key())
+    }
+}
+
+impl Writing {
+    /// Stores what is left.
+    pub(crate) async fn run(self) {
+        let Writing { keeping, payload, turns } = self;
+        let (keeping, payload) = (&keeping, &payload);
+        join_all(turns.into_iter().map(|turn| async move {
+            let Turn { write, deadline, turn, room: _room } = turn;
+            let _pending = keeping.counts.begin();
+            let stored = match within(deadline, turn).await {
+                Ok(_turn) => keeping.keeper.put(&write, payload.clone(), deadline).await,
+                Err(_) => Err(keeping.late(&write)),
+            };
+            match stored {
+                Ok(_) => keeping.counts.stored(),
+                Err(error) => {
+                    let Keeping { keeper, method, counts, .. } = keeping;
+                    keeper.failed(method, counts, write.shelf, &error);
+                }
+            }
+        }))
+        .await;
+    }
+}
+
+/// The key of a response, checked as far as can be before there is one.
+fn key_of<Req>(persist: &Persist<Req>, request: &Req) -> Result<String> {
+    let key = (persist.key)(request)?;
+    if let Place::Kv(_) = persist.place {
+        let checked = KeyCodec::Raw.encode(Key::new("", &key), &mut String::new());
+        checked.map_err(|error| error.with("key", &key))?;
+    } else if key.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidInput, "the key is empty"));
+    }
+    Ok(key)
+}
+
+/// What a caller is told whose response had to be kept and was not.
+fn not_kept(error: Error) -> RpcError {
+    let code = match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Closed => code::UNAVAILABLE,
+        _ => code::INTERNAL,
+    };
+    RpcError::new(code, format!("the response could not be kept: {error}")).with_source(error)
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("shelves", &self.shelves).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Keeping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeping").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Writing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writing").field("keeping", &self.keeping).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,169 @@
+//! A bucket that responses are kept in, opened when it is first needed.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::{Place, plan::Planned};
+use crate::deadline::within;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kv::{Difference, Kv};
+
+/// The stores of a handle on services, where it has them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stores {
+    pub(crate) kv: Option<Kv>,
+}
+
+/// How a bucket of a service fares: [`Service::stores`](super::super::Service::stores).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStatus {
+    /// `kv` or `objects`.
+    pub store: &'static str,
+    /// The bucket's name.
+    pub bucket: String,
+    /// The methods that use it.
+    pub methods: Vec<String>,
+    /// It was there, or could be made.
+    pub ready: bool,
+    /// Why it is not ready, or why nobody can tell: as the last try ended.
+    pub problem: Option<String>,
+    /// The options of a bucket that was there, where they are not as asked for. It stays as it is.
+    pub differences: Vec<Difference>,
+}
+
+impl StoreStatus {
+    /// As statistics tell it.
+    pub(crate) fn to_json(&self) -> Value {
+        let differences: Vec<String> = self.differences.iter().map(ToString::to_string).collect();
+        json!({
+            "store": self.store,
+            "bucket": self.bucket,
+            "ready": self.ready,
+            "problem": self.problem.as_deref().unwrap_or_default(),
+            "differences": differences,
+        })
+    }
+}
+
+/// One bucket.
+pub(crate) struct Shelf {
+    planned: Planned,
+    store: Result<Store>,
+    opened: OnceCell<Vec<Difference>>,
+    problem: Mutex<Option<String>>,
+}
+
+/// A handle on the bucket.
+#[derive(Debug, Clone)]
+pub(crate) enum Store {
+    Kv(Kv),
+}
+
+impl Shelf {
+    pub(crate) fn new(planned: Planned, stores: &Stores) -> Self {
+        let bucket = planned.place.bucket();
+        let missing =
+            |what: &'static str| Error::new(ErrorKind::Unsupported, what).with("bucket", bucket);
+        let store = match &planned.place {
+            Place::Kv(_) => {
+                stores.kv.as_ref().map(|kv| Store::Kv(kv.bucket(bucket))).ok_or_else(|| {
+                    missing("this handle on services has no key-value store; give it one: with_kv")
+                })
+            }
+            Place::Objects(_) => Err(missing("this handle on services has no objects")),
+        };
+        Shelf { planned, store, opened: OnceCell::new(), problem: Mutex::new(None) }
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.planned.place
+    }
+
+    /// The bucket, which need not be there.
+    pub(crate) fn store(&self) -> Result<&Store> {
+        self.store.as_ref().map_err(Error::again)
+    }
+
+    /// The bucket, made if it was not there, and never changed. What is known is not asked again.
+    pub(crate) async fn open(&self, deadline: Instant) -> Result<&Store> {
+        if self.opened.initialized() {
+            return self.store();
+        }
+        let opening = self.opened.get_or_try_init(|| self.make(deadline));
+        let opened = within(deadline, opening).await.unwrap_or_else(|_| {
+            Err(self
+                .explain(Error::new(ErrorKind::Timeout, "the bucket could not be made in time")))
+        });
+        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        match opened {
+            Ok(_) => *problem = None,
+            // Whoever may not make buckets can still write to the one that others made.
+            Err(error) if error.kind() == ErrorKind::Unauthorized => {
+                *problem = Some(error.to_string());
+            }
+            Err(error) => {
+                *problem = Some(error.to_string());
+                return Err(error);
+            }
+        }
+        self.store()
+    }
+
+    async fn make(&self, deadline: Instant) -> Result<Vec<Difference>> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match (self.store()?, &self.planned.place) {
+            (Store::Kv(kv), Place::Kv(config)) => {
+                let made = kv.get_or_create_bucket(config.clone()).timeout(left).await?;
+                Ok(made.differences)
+            }
+            (Store::Kv(_), Place::Objects(_)) => Ok(Vec::new()),
+        }
+    }
+
+    /// Stores a value; its revision.
+    pub(crate) async fn put(
+        &self,
+        key: &str,
+        value: Bytes,
+        deadline: Instant,
+    ) -> Result<Option<u64>> {
+        let store = self.open(deadline).await?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        match store {
+            Store::Kv(kv) => kv.set_raw(key, value).timeout(left).await.map(Some),
+        }
+    }
+
+    pub(crate) fn status(&self) -> StoreStatus {
+        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        StoreStatus {
+            store: self.place().kind(),
+            bucket: self.place().bucket().to_owned(),
+            methods: self.planned.methods.clone(),
+            ready: self.opened.initialized(),
+            problem,
+            differences: self.opened.get().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Says which bucket an error is about.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        error.with("bucket", self.place().bucket())
+    }
+}
+
+impl fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shelf").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// How long a service's start waits for buckets.
+pub(crate) const START_TIME: Duration = Duration::from_secs(5);
