@@ -12,6 +12,8 @@ mod key;
 mod message;
 mod method;
 mod persist;
+#[cfg(feature = "protobuf")]
+pub mod protobuf;
 
 pub use codec::{Codec, Json, MessagePack};
 pub use config::ServiceConfig;

@@ -50,10 +50,20 @@ impl<Req: 'static, Res: 'static> Method<Req, Res> {
         name: impl Into<String>,
         codec: impl Codec<Req> + Codec<Res> + Clone,
     ) -> Self {
+        Method::with_codecs(name, codec.clone(), codec)
+    }
+
+    /// The same with a format for requests and one for responses.
+    #[must_use]
+    pub fn with_codecs(
+        name: impl Into<String>,
+        request: impl Codec<Req>,
+        response: impl Codec<Res>,
+    ) -> Self {
         Method(Arc::new(Inner {
             name: name.into(),
-            request: Arc::new(codec.clone()),
-            response: Arc::new(codec),
+            request: Arc::new(request),
+            response: Arc::new(response),
             timeout: None,
             metadata: BTreeMap::new(),
             persist: Vec::new(),
