@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kv::{self, Kv};
 use crate::metrics;
 use crate::pubsub::{PubSub, memory, nats};
+use crate::rpc::Rpc;
 use crate::settings::Settings;
 use crate::streams::Streams;
 
@@ -161,6 +162,13 @@ impl Connector {
     pub fn counters(&self, store: impl Into<CountersConfig>) -> Counters {
         let timeout = self.0.settings.request_timeout();
         Counters::new(&self.0.counters, store.into(), timeout)
+    }
+
+    /// Services and their clients on this connection, with the topic prefix of the settings, and its
+    /// stores for what is kept of responses.
+    #[must_use]
+    pub fn rpc(&self) -> Rpc {
+        Rpc::new(self.pubsub()).with_kv(self.kv())
     }
 
     /// The raw client, for what this library does not cover.

@@ -55,6 +55,7 @@ pub mod driver;
 mod durable;
 mod handler;
 pub(crate) mod headers;
+mod intake;
 mod later;
 pub mod memory;
 mod message;
@@ -86,7 +87,8 @@ pub use request::{Flush, Request};
 pub use subscription::{Subscribe, Subscription, SubscriptionStats};
 pub use topic::IntoTopic;
 
-pub(crate) use dispatch::Tasks;
+pub(crate) use dispatch::{Task, Tasks};
+pub(crate) use intake::Intake;
 use publish::Draft;
 
 /// The limit of a call on a driver that was not made from settings.

@@ -79,7 +79,7 @@ impl Tasks {
 
 /// How a subscription is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// Take what is under way, then end.
     Drain = 1,
     /// End after the message at hand.
@@ -87,7 +87,7 @@ pub(super) enum Stop {
 }
 
 /// One subscription as others see it.
-pub(super) struct Task {
+pub(crate) struct Task {
     id: u64,
     pub(super) topic: String,
     stop: AtomicU8,
@@ -141,7 +141,7 @@ impl Task {
     }
 
     /// The wish to end; without one the task is woken when it comes.
-    pub(super) fn poll_wish(&self, cx: &mut Context<'_>) -> Poll<Stop> {
+    pub(crate) fn poll_wish(&self, cx: &mut Context<'_>) -> Poll<Stop> {
         if let Some(stop) = self.wish() {
             return Poll::Ready(stop);
         }
@@ -149,7 +149,7 @@ impl Task {
         self.wish().map_or(Poll::Pending, Poll::Ready)
     }
 
-    pub(super) fn stop_by(&self) -> Instant {
+    pub(crate) fn stop_by(&self) -> Instant {
         lock(&self.stop_by).unwrap_or_else(|| after(Duration::ZERO))
     }
 
@@ -160,6 +160,10 @@ impl Task {
 
     pub(super) fn end(&self) {
         self.ended.send_replace(true);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        *self.ended.borrow()
     }
 
     pub(super) async fn ended(&self) {
@@ -175,7 +179,7 @@ impl Task {
     }
 
     /// A message has ended this way.
-    pub(super) fn count(&self, end: End) {
+    pub(crate) fn count(&self, end: End) {
         let counter = match end {
             End::Handled => &self.handled,
             End::Failed => &self.failed,
@@ -218,7 +222,7 @@ impl Task {
         self.unfinished() > 0
     }
 
-    pub(super) fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
         lock(&self.aborts).push(tokio::spawn(future).abort_handle());
     }
 }
@@ -353,7 +357,7 @@ enum Next {
 
 /// Reads a source to its end and gives each message to `work`. The wish to end is seen while
 /// waiting for a message and while `work` is busy, so that leaving does not wait for a slow handler.
-async fn read<F, Fut>(mut source: Box<dyn Source>, task: &Task, mut work: F)
+pub(super) async fn read<F, Fut>(mut source: Box<dyn Source>, task: &Task, mut work: F)
 where
     F: FnMut(InboundMessage) -> Fut,
     Fut: Future<Output = ()>,

@@ -38,6 +38,14 @@ impl Message {
         Message { raw: Raw::Durable(delivered), handle }
     }
 
+    /// The message as it was received; of a durable subscription a copy.
+    pub(crate) fn into_inbound(self) -> InboundMessage {
+        match self.raw {
+            Raw::Core(raw) => raw,
+            Raw::Durable(delivered) => delivered.message.clone(),
+        }
+    }
+
     #[inline]
     fn raw(&self) -> &InboundMessage {
         match &self.raw {

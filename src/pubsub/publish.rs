@@ -124,6 +124,12 @@ impl Draft {
         }
     }
 
+    /// The same with these headers and no others.
+    pub(super) fn with_headers(mut self, headers: Option<HeaderMap>) -> Self {
+        self.headers = headers.filter(|headers| !headers.is_empty()).map(Box::new);
+        self
+    }
+
     pub(super) fn without_prefix(mut self) -> Self {
         self.ignore_prefix();
         self

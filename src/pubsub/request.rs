@@ -23,7 +23,7 @@ impl Request {
         Request { draft }
     }
 
-    async fn run(self, timeout: Option<Duration>) -> Result<Message> {
+    pub(super) async fn run(self, timeout: Option<Duration>) -> Result<Message> {
         let (handle, message, timeout) = self.draft.finish(timeout)?;
         let begun = Begun::now();
         let deadline = after(timeout);

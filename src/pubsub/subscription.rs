@@ -160,7 +160,7 @@ impl<H: Handler> Operation for Subscribe<H> {
             }
             let (handle, source, task) = self.place.open(timeout).await?;
             dispatch::start(source, self.handler, self.concurrency, handle.clone(), &task);
-            Ok(Subscription { handle, task, durable: None })
+            Ok(Subscription::running(handle, task))
         };
         Box::pin(async move { subscribe.await.map_err(|error| error.operation("subscribe")) })
     }
@@ -232,6 +232,19 @@ impl Subscription {
     ) -> Self {
         let durable = Some(Arc::new(Joined { member, differences }));
         Subscription { handle, task, durable }
+    }
+
+    /// The handle on a loop that runs.
+    pub(super) fn running(handle: PubSub, task: Arc<Task>) -> Self {
+        Subscription { handle, task, durable: None }
+    }
+
+    pub(super) fn handle(&self) -> &PubSub {
+        &self.handle
+    }
+
+    pub(super) fn task(&self) -> &Arc<Task> {
+        &self.task
     }
 
     /// The full subject; of a durable subscription with several topics the first one.

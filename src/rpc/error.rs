@@ -4,9 +4,15 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 
 use crate::error::{BoxError, Error, ErrorKind};
+use crate::pubsub::headers::checked;
+
+mod wire;
+
+pub(crate) use wire::{ERROR, ERROR_CODE, error_headers, read_error};
 
 /// The codes that every service knows. A service's own are as good.
 pub mod code {
@@ -42,6 +48,7 @@ struct Inner {
     code: Cow<'static, str>,
     message: String,
     body: Bytes,
+    headers: Option<HeaderMap>,
     remote: bool,
     source: Option<BoxError>,
 }
@@ -54,6 +61,7 @@ impl RpcError {
             code: code.into(),
             message: message.into(),
             body: Bytes::new(),
+            headers: None,
             remote: false,
             source: None,
         }))
@@ -84,6 +92,18 @@ impl RpcError {
         self
     }
 
+    /// Adds a header to the answer; given again, a further value.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name or value that cannot be one, and for the names that the error itself
+    /// is told by.
+    pub fn with_header(mut self, name: &str, value: &str) -> crate::Result<Self> {
+        super::message::not_reserved(name)?;
+        let (name, value) = checked(name, value)?;
+        self.0.headers.get_or_insert_default().append(name, value);
+        Ok(self)
+    }
+
     /// Attaches the cause, which stays in this process.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
@@ -92,8 +112,9 @@ impl RpcError {
     }
 
     /// Came as the answer of a service.
-    pub(crate) fn remote(mut self) -> Self {
+    pub(crate) fn remote(mut self, headers: Option<HeaderMap>) -> Self {
         self.0.remote = true;
+        self.0.headers = headers;
         self
     }
 
@@ -115,6 +136,18 @@ impl RpcError {
         &self.0.body
     }
 
+    /// Code and text with those of its causes, for the log.
+    pub(crate) fn in_full(&self) -> String {
+        in_full(self)
+    }
+
+    /// The headers that came, or go, with it: those of the error itself only where it came from a
+    /// service.
+    #[must_use]
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        self.0.headers.as_ref()
+    }
+
     /// A service answered with it; else the call failed on this side.
     #[must_use]
     pub fn is_remote(&self) -> bool {
@@ -134,7 +167,7 @@ impl RpcError {
         source.and_then(|it| it.downcast_ref::<Error>()).is_some_and(Error::is_no_responders)
     }
 
-    /// The error of any cause. An `RpcError`, or one among its sources, keeps code and body; an
+    /// The error of any cause. An `RpcError`, or one among its sources, keeps code, body and headers; an
     /// [`Error`] has the code of its kind; all others are [`code::INTERNAL`].
     #[must_use]
     pub fn from_boxed(error: BoxError) -> Self {
@@ -142,11 +175,12 @@ impl RpcError {
             Ok(error) => return *error,
             Err(error) => error,
         };
-        let (mut code, mut body) = (None, Bytes::new());
+        let (mut code, mut body, mut headers) = (None, Bytes::new(), None);
         let mut next: Option<&(dyn StdError + 'static)> = Some(&*error);
         while let Some(cause) = next {
             if let Some(inner) = cause.downcast_ref::<RpcError>() {
                 (code, body) = (Some(inner.0.code.clone()), inner.0.body.clone());
+                headers = inner.0.headers.clone();
                 break;
             }
             if let Some(inner) = cause.downcast_ref::<Error>() {
@@ -156,7 +190,9 @@ impl RpcError {
             next = cause.source();
         }
         let code = code.unwrap_or(code::INTERNAL.into());
-        RpcError::new(code, in_full(&*error)).with_body(body).with_source(error)
+        let mut made = RpcError::new(code, in_full(&*error)).with_body(body).with_source(error);
+        made.0.headers = headers;
+        made
     }
 }
 

@@ -2,7 +2,8 @@
 
 use async_nats::HeaderMap;
 
-use crate::error::Result;
+use super::error::{ERROR, ERROR_CODE};
+use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::headers::checked;
 
 /// What a handler is called with.
@@ -63,8 +64,10 @@ impl<T> Response<T> {
     /// Adds a header; given again, a further value.
     ///
     /// # Errors
-    /// `InvalidInput` for a name or value that cannot be one.
+    /// `InvalidInput` for a name or value that cannot be one, and for the names that tell an error
+    /// from a response: `Nats-Service-Error`, `Nats-Service-Error-Code`, `Status`, `Description`.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self> {
+        not_reserved(name)?;
         let (name, value) = checked(name, value)?;
         self.headers.append(name, value);
         Ok(self)
@@ -93,4 +96,14 @@ impl<T> From<T> for Response<T> {
     fn from(message: T) -> Self {
         Response::new(message)
     }
+}
+
+/// Refuses the headers by which clients know an error.
+pub(crate) fn not_reserved(name: &str) -> Result<()> {
+    let reserved = [ERROR_CODE, ERROR, "Status", "Description"];
+    if reserved.iter().any(|it| it.eq_ignore_ascii_case(name)) {
+        let problem = "this header makes an error of a response; return an RpcError instead";
+        return Err(Error::new(ErrorKind::InvalidInput, problem).with("header", name));
+    }
+    Ok(())
 }

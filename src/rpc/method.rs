@@ -10,6 +10,19 @@ use serde::de::DeserializeOwned;
 
 use super::{Codec, Json, MessagePack, Persist};
 
+/// How many messages go each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One request, one response.
+    Unary,
+    /// One request, a stream of responses.
+    ServerStream,
+    /// A stream of requests, one response.
+    ClientStream,
+    /// A stream each way.
+    Bidi,
+}
+
 /// A method of a service. Cheap to clone; services and clients are given the same one.
 pub struct Method<Req, Res>(pub(crate) Arc<Inner<Req, Res>>);
 
