@@ -29,6 +29,7 @@ mod calls;
 mod config;
 pub mod driver;
 mod info;
+mod memory;
 mod status;
 mod target;
 
@@ -43,6 +44,7 @@ pub use calls::{
 pub use config::BucketConfig;
 pub use driver::{Capabilities, Driver};
 pub use info::{Event, Link, ObjectInfo};
+pub use memory::MemoryDriver;
 pub use status::BucketStatus;
 
 pub use crate::difference::Difference;
@@ -83,6 +85,12 @@ impl Objects {
     #[must_use]
     pub fn new(driver: impl Driver) -> Self {
         Objects { driver: Arc::new(driver), scope: Arc::default() }
+    }
+
+    /// A handle on the bucket `default` of an empty store in this process.
+    #[must_use]
+    pub fn memory() -> Self {
+        Objects::new(MemoryDriver::new())
     }
 
     /// A handle on `driver` as the settings say.
