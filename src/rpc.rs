@@ -18,6 +18,7 @@ mod persist;
 #[cfg(feature = "protobuf")]
 pub mod protobuf;
 mod server;
+mod stream;
 
 pub use client::{Client, Unary};
 pub use codec::{Codec, Json, MessagePack};
@@ -30,6 +31,7 @@ pub use method::{Kind, Method};
 pub use micro::{EndpointInfo, EndpointStats, ServiceInfo, ServicePing, ServiceStats};
 pub use persist::{Persist, Policy, Receipt, StoreStatus};
 pub use server::{Endpoint, Group, Service, ServiceBuilder, ServiceHealth};
+pub use stream::{ClientStream, Receiver, Sender};
 
 use crate::kv::Kv;
 use crate::objects::Objects;

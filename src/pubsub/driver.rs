@@ -91,6 +91,9 @@ pub trait Driver: Any + fmt::Debug + Send + Sync {
     fn capabilities(&self) -> Capabilities;
 
     /// Sends a message; done when it is accepted for sending, not when somebody has it.
+    ///
+    /// Nobody receives a message with a reply subject: an empty message with the header
+    /// `Status: 503` comes there, where the back end can tell.
     fn publish(&self, message: OutboundMessage, deadline: Instant) -> BoxFuture<'_, Result<()>>;
 
     /// Sends a message and waits until a stream has stored it. One try: the portable type retries.

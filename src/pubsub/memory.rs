@@ -3,8 +3,8 @@
 //!
 //! Of core NATS it models subjects with `*` and `>`, queue groups (one member each, at random, also
 //! when members subscribe with overlapping patterns), one copy for each overlapping or duplicate
-//! subscription, order per publisher and subject, no-responders told to a request at once, a payload
-//! limit of 1 MiB with headers, and a bounded buffer for each subscription that drops the newest
+//! subscription, order per publisher and subject, no-responders told to a request at once and to the
+//! reply subject of a plain publish, a payload limit of 1 MiB with headers, and a bounded buffer for each subscription that drops the newest
 //! message when it is full, as a slow consumer.
 //!
 //! Of streams it models what is stored, acknowledged and refused: subjects, retention, the limits of
@@ -21,9 +21,8 @@
 //! driver is closed or its last clone dropped. Storage and compression are kept and change nothing.
 //!
 //! It does not model what belongs to a server: connections and their loss, delays, accounts and
-//! permissions, replicas, the JetStream API on its subjects, and the status message that a server
-//! sends to the reply subject of a plain publish that nobody receives. It refuses fast ingest and
-//! schedules by calendar.
+//! permissions, replicas, and the JetStream API on its subjects. It refuses fast ingest and schedules
+//! by calendar.
 
 mod clock;
 mod consumer;
@@ -45,7 +44,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use async_nats::Subject;
+use async_nats::{HeaderMap, HeaderName, Subject};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use rand::Rng as _;
 use tokio::sync::{Semaphore, mpsc};
@@ -143,8 +143,14 @@ impl MemoryDriver {
             let message = InboundMessage { reply: None, ..message.clone() };
             stream.try_with(|state, now| state.publish(message, now))
         });
-        if let (Some(reply), Some(stored)) = (message.reply, &stored) {
-            self.broker.publish(&acknowledgement(reply, stored))?;
+        match (message.reply, &stored) {
+            (Some(reply), Some(stored)) => {
+                self.broker.publish(&acknowledgement(reply, stored))?;
+            }
+            (Some(reply), None) if receivers == 0 => {
+                self.broker.publish(&no_responders(reply))?;
+            }
+            _ => {}
         }
         Ok((receivers, stored))
     }
@@ -418,6 +424,12 @@ fn checked(message: OutboundMessage) -> Result<InboundMessage> {
     }
     let OutboundMessage { subject, reply, headers, payload } = message;
     Ok(InboundMessage { subject, reply, headers, payload })
+}
+
+/// What is sent to the reply subject of a message that nobody received.
+fn no_responders(reply: Subject) -> InboundMessage {
+    let headers = HeaderMap::from_iter([(HeaderName::from_static("Status"), "503".into())]);
+    InboundMessage { subject: reply, reply: None, headers: Some(headers), payload: Bytes::new() }
 }
 
 /// What a stream sends to the reply subject of a plain message.

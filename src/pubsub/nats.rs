@@ -224,7 +224,10 @@ async fn join(
 }
 
 fn inbound(message: Message) -> InboundMessage {
-    let Message { subject, reply, payload, headers, .. } = message;
+    let Message { subject, reply, payload, mut headers, status, .. } = message;
+    if let Some(status) = status {
+        headers.get_or_insert_default().insert("Status", u16::from(status).to_string());
+    }
     InboundMessage { subject, reply, headers, payload }
 }
 

@@ -1,0 +1,72 @@
+//! Calls whose requests, responses or both are streams.
+//!
+//! A stream is never cut short in silence: its reader gets every item in order and then the end, or
+//! an error that says why it did not. A sender is held back while its peer has no room
+//! ([`Method::window`](super::Method::window)); either side notices when the other has gone.
+//!
+//! # On the wire
+//! Frames are messages to an inbox of the receiver, told apart by headers, as protoc-gen-nats-micro
+//! has them:
+//!
+//! - `Reply-To` in the message that opens a stream: where frames for the client go. A client of this
+//!   crate makes it the reply subject too, so that what goes wrong comes in the stream.
+//! - `Nats-Stream-Inbox` in the service's first frame: where frames for the service go.
+//! - `Nats-Stream-Seq`: the number of an item, from 1.
+//! - `Nats-Stream-End: true`: no item follows. With `Nats-Service-Error-Code` and
+//!   `Nats-Service-Error`, and the same as `Status` and `Description` for readers in Python and
+//!   TypeScript, the stream has failed. An error without an end ends the stream as well.
+//!
+//! Three headers are this crate's own; they are sent only to a peer that has sent
+//! `Nats-Stream-Heartbeat` first, which a client does in the message that opens the stream:
+//!
+//! - `Nats-Stream-Heartbeat: <ms>`: whoever sends this frame sends one as often as that, and knows
+//!   these headers. `Nats-Stream-Seq` beside it, and beside the end, is the number of its last item.
+//! - `Nats-Stream-Credit: <number>`: the number of the last item that may be sent to whoever sends
+//!   this.
+//! - `Nats-Stream-Cancel: <why>`: whoever sends this reads no further item.
+
+#![allow(dead_code)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::channel::Channel;
+
+mod answer;
+mod channel;
+mod client;
+mod faults;
+mod frame;
+mod pump;
+mod receiver;
+mod sender;
+mod server;
+mod wire;
+
+pub use answer::ClientStream;
+pub use receiver::Receiver;
+pub use sender::Sender;
+
+/// How often each side says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long to wait for an item of a peer without a heartbeat.
+const IDLE: Duration = Duration::from_secs(300);
+/// The most that waits to be read, of a peer that does not wait itself.
+const MAX_BUFFERED: usize = 65_536;
+const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
+
+/// A channel that closes when the last end of its stream is gone.
+#[derive(Debug)]
+struct Held(Arc<Channel>);
+
+impl Held {
+    fn channel(&self) -> &Channel {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

@@ -1,0 +1,84 @@
+//! What streams need of the connection.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::deadline::after;
+use crate::error::Result;
+use crate::pubsub::driver::{Driver, OutboundMessage, Source};
+use crate::pubsub::nats::NatsDriver;
+
+/// A driver, and how long a call on it may take.
+#[derive(Debug, Clone)]
+pub(super) struct Wire {
+    pub(super) driver: Arc<dyn Driver>,
+    pub(super) timeout: Duration,
+}
+
+/// What the connection had been through at some moment; `None`: a driver without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Past {
+    connects: u64,
+    dropped: u64,
+}
+
+impl Wire {
+    fn nats(&self) -> Option<&NatsDriver> {
+        let driver: &dyn Any = &*self.driver;
+        driver.downcast_ref()
+    }
+
+    /// An inbox that nobody else has.
+    pub(super) fn new_inbox(&self) -> Subject {
+        match self.nats() {
+            Some(nats) => nats.link().requests().feed().into(),
+            None => format!("_INBOX.{:032x}", rand::random::<u128>()).into(),
+        }
+    }
+
+    pub(super) async fn subscribe(&self, inbox: &Subject) -> Result<Box<dyn Source>> {
+        self.driver.subscribe(inbox.clone(), None, after(self.timeout)).await
+    }
+
+    pub(super) fn publish(
+        &self,
+        subject: Subject,
+        reply: Option<Subject>,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> BoxFuture<'_, Result<()>> {
+        let headers = (!headers.is_empty()).then_some(headers);
+        let message = OutboundMessage { subject, reply, headers, payload };
+        self.driver.publish(message, after(self.timeout))
+    }
+
+    pub(super) fn past(&self) -> Option<Past> {
+        let link = self.nats()?.link();
+        let dropped = link.status().dropped.load(Ordering::Relaxed);
+        Some(Past { connects: link.connects(), dropped })
+    }
+
+    /// Whether the connection was lost since.
+    pub(super) fn was_lost(&self, since: Option<Past>) -> bool {
+        let link = self.nats().map(NatsDriver::link);
+        link.zip(since)
+            .is_some_and(|(link, past)| !link.is_open() || link.connects() != past.connects)
+    }
+
+    /// Whether messages were dropped here since, of whatever subscription.
+    pub(super) fn has_dropped(&self, since: Option<Past>) -> bool {
+        self.past().zip(since).is_some_and(|(now, past)| now.dropped != past.dropped)
+    }
+
+    /// Resolves with everything that happens to the connection.
+    pub(super) fn changes(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.nats()?.link().status().changes())
+    }
+}
