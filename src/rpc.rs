@@ -31,7 +31,7 @@ pub use method::{Kind, Method};
 pub use micro::{EndpointInfo, EndpointStats, ServiceInfo, ServicePing, ServiceStats};
 pub use persist::{Persist, Policy, Receipt, StoreStatus};
 pub use server::{Endpoint, Group, Service, ServiceBuilder, ServiceHealth};
-pub use stream::{ClientStream, Receiver, Sender};
+pub use stream::{ClientStream, Open, Receiver, Sender};
 
 use crate::kv::Kv;
 use crate::objects::Objects;

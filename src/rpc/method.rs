@@ -31,6 +31,7 @@ pub(crate) struct Inner<Req, Res> {
     pub(crate) request: Arc<dyn Codec<Req>>,
     pub(crate) response: Arc<dyn Codec<Res>>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) window: Option<u32>,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) persist: Vec<Persist<Req>>,
 }
@@ -78,6 +79,7 @@ impl<Req: 'static, Res: 'static> Method<Req, Res> {
             request: Arc::new(request),
             response: Arc::new(response),
             timeout: None,
+            window: None,
             metadata: BTreeMap::new(),
             persist: Vec::new(),
         }))
@@ -88,6 +90,13 @@ impl<Req: 'static, Res: 'static> Method<Req, Res> {
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         self.edit(|inner| inner.timeout = (!timeout.is_zero()).then_some(timeout))
+    }
+
+    /// How many messages a stream of it may be ahead of its reader, each way, where the other side
+    /// knows of it: 1 to 65,536. So many wait in memory. Zero: 256, which is the default.
+    #[must_use]
+    pub fn window(self, messages: u32) -> Self {
+        self.edit(|inner| inner.window = (messages != 0).then_some(messages.min(65_536)))
     }
 
     /// Adds to what the service says of the method.
@@ -121,6 +130,7 @@ impl<Req, Res> Clone for Inner<Req, Res> {
             request: self.request.clone(),
             response: self.response.clone(),
             timeout: self.timeout,
+            window: self.window,
             metadata: self.metadata.clone(),
             persist: self.persist.clone(),
         }

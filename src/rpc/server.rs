@@ -31,6 +31,7 @@ pub use endpoint::{Endpoint, Group};
 pub(crate) use counters::Counters;
 pub(crate) use running::Running;
 pub(crate) use serve::{Incoming, Keep, Serve};
+pub(crate) use unary::request;
 
 use running::Work;
 

@@ -25,18 +25,19 @@
 //!   this.
 //! - `Nats-Stream-Cancel: <why>`: whoever sends this reads no further item.
 
-#![allow(dead_code)]
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::channel::Channel;
+use super::Method;
 
 mod answer;
 mod channel;
 mod client;
+mod endpoint;
 mod faults;
 mod frame;
+mod open;
 mod pump;
 mod receiver;
 mod sender;
@@ -44,6 +45,7 @@ mod server;
 mod wire;
 
 pub use answer::ClientStream;
+pub use open::Open;
 pub use receiver::Receiver;
 pub use sender::Sender;
 
@@ -54,6 +56,13 @@ const IDLE: Duration = Duration::from_secs(300);
 /// The most that waits to be read, of a peer that does not wait itself.
 const MAX_BUFFERED: usize = 65_536;
 const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
+
+/// How many items a stream may be ahead of its reader, unless its method says.
+const WINDOW: u32 = 256;
+
+fn window_of<Req, Res>(method: &Method<Req, Res>) -> u64 {
+    u64::from(method.0.window.unwrap_or(WINDOW))
+}
 
 /// A channel that closes when the last end of its stream is gone.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ use super::frame::{self, Control, Frame};
 use super::wire::{Past, Wire};
 use super::{HEARTBEAT, MAX_BUFFERED, MAX_BUFFERED_BYTES, faults};
 use crate::pubsub::driver::InboundMessage;
+use crate::rpc::error::error_headers;
 use crate::rpc::{self, RpcError, code};
 
 /// An item carries a reply subject when none did for this long: where its receiver has gone, the
@@ -271,7 +272,7 @@ impl Channel {
             state.allowed = Some(state.allowed.map_or(credit, |before| before.max(credit)));
         }
         if let Some(why) = control.cancel {
-            state.broken.get_or_insert_with(|| RpcError::new(code::CANCELLED, why).remote());
+            state.broken.get_or_insert_with(|| RpcError::new(code::CANCELLED, why).remote(None));
         }
         if let Some(last) = control.last
             && last > state.received
@@ -547,8 +548,7 @@ impl Channel {
         let peer = state.peer.clone()?;
         if state.abandoned {
             state.abandoned = false;
-            let mut headers = HeaderMap::new();
-            frame::put_error(&mut headers, &faults::abandoned());
+            let headers = error_headers(&faults::abandoned());
             return Some(Order { peer, headers });
         }
         state.beat?;

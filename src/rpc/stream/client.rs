@@ -1,7 +1,6 @@
 //! Opening a stream at a client.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
@@ -11,8 +10,7 @@ use super::channel::{Channel, Side, Start};
 use super::frame::{Control, REPLY_TO};
 use super::pump::pump;
 use super::wire::Wire;
-use super::{HEARTBEAT, Held, faults};
-use crate::deadline::{after, within};
+use super::{HEARTBEAT, Held};
 use crate::rpc;
 
 /// A stream to open.
@@ -25,23 +23,20 @@ pub(super) struct Opening {
     pub(super) window: Option<u64>,
     /// Whether items go to the service, which has to say where.
     pub(super) sends: bool,
-    /// Limits all of it.
-    pub(super) timeout: Option<Duration>,
+    /// When all of it must be over.
+    pub(super) deadline: Option<Instant>,
 }
 
 /// Subscribes to an inbox, sends the message that opens the stream, and waits for the service to
 /// accept it where items go to it.
 pub(super) async fn open(opening: Opening) -> rpc::Result<Arc<Held>> {
-    let Opening { wire, subject, mut headers, body, window, sends, timeout } = opening;
-    let deadline = timeout.map(after);
-    let opened_by = deadline.map_or_else(|| after(wire.timeout), |at| at.min(after(wire.timeout)));
+    let Opening { wire, subject, mut headers, body, window, sends, deadline } = opening;
     let inbox = wire.new_inbox();
-    let source = in_time(opened_by, wire.subscribe(&inbox)).await??;
+    let source = wire.subscribe(&inbox).await?;
     let said = Control { credit: window, heartbeat: Some(HEARTBEAT), ..Control::default() };
     said.write(&mut headers);
     headers.insert(REPLY_TO, inbox.as_str());
-    let sent = wire.publish(subject, Some(inbox.clone()), headers, body);
-    in_time(opened_by, sent).await??;
+    wire.publish(subject, Some(inbox.clone()), headers, body).await?;
     let channel = Arc::new(Channel::new(
         wire.clone(),
         Start {
@@ -57,11 +52,7 @@ pub(super) async fn open(opening: Opening) -> rpc::Result<Arc<Held>> {
     tokio::spawn(pump(channel.clone(), source));
     let held = Arc::new(Held(channel));
     if sends {
-        in_time(opened_by, held.channel().greeted()).await??;
+        held.channel().greeted().await?;
     }
     Ok(held)
-}
-
-async fn in_time<F: Future>(deadline: Instant, work: F) -> rpc::Result<F::Output> {
-    within(deadline, work).await.map_err(|_| faults::not_accepted())
 }

@@ -11,7 +11,7 @@ fn local(kind: ErrorKind, message: impl Into<std::borrow::Cow<'static, str>>) ->
 pub(super) fn copy(error: &RpcError) -> RpcError {
     let copy =
         RpcError::new(error.code().to_owned(), error.message()).with_body(error.body().clone());
-    if error.is_remote() { copy.remote() } else { copy }
+    if error.is_remote() { copy.remote(error.headers().cloned()) } else { copy }
 }
 
 pub(super) fn gap(expected: u64, came: u64) -> RpcError {
@@ -94,6 +94,15 @@ pub(super) fn protocol(problem: &str) -> RpcError {
 
 pub(super) fn over() -> RpcError {
     RpcError::new(code::CANCELLED, "the service has ended the call already")
+}
+
+pub(super) fn drained() -> RpcError {
+    let message = "the service shuts down, and the stream was not over in time; call again";
+    RpcError::new(code::UNAVAILABLE, message)
+}
+
+pub(super) fn intercepted() -> RpcError {
+    RpcError::internal("an interceptor answered in place of a stream")
 }
 
 pub(super) fn abandoned() -> RpcError {

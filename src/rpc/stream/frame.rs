@@ -6,8 +6,10 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use bytes::Bytes;
 
 use crate::pubsub::driver::InboundMessage;
+use crate::pubsub::headers::without;
 use crate::pubsub::subject::check_publish;
-use crate::rpc::{RpcError, code};
+use crate::rpc::RpcError;
+use crate::rpc::error::read_error;
 
 /// Where frames for the caller go; in the message that opens a stream.
 pub(super) const REPLY_TO: HeaderName = HeaderName::from_static("Reply-To");
@@ -24,12 +26,7 @@ pub(super) const CREDIT: HeaderName = HeaderName::from_static("Nats-Stream-Credi
 pub(super) const HEARTBEAT: HeaderName = HeaderName::from_static("Nats-Stream-Heartbeat");
 /// Ours: whoever sends this reads no further item; why.
 pub(super) const CANCEL: HeaderName = HeaderName::from_static("Nats-Stream-Cancel");
-/// An error, as ADR-32 has it.
-const ERROR_CODE: HeaderName = HeaderName::from_static("Nats-Service-Error-Code");
-const ERROR: HeaderName = HeaderName::from_static("Nats-Service-Error");
-/// The same as services in Python and TypeScript have it.
 const STATUS: HeaderName = HeaderName::from_static("Status");
-const DESCRIPTION: HeaderName = HeaderName::from_static("Description");
 
 /// The status of an answer that says that nobody received a message.
 const NOBODY: &str = "503";
@@ -75,11 +72,13 @@ impl Frame {
         let Some(headers) = headers else {
             return Frame::Answer { headers: HeaderMap::new(), payload };
         };
-        if let Some(error) = error_in(&headers, &payload) {
-            return Frame::Failed(error);
-        }
-        if text(&headers, STATUS).is_some_and(|status| status == NOBODY) && payload.is_empty() {
-            return Frame::Nobody;
+        if let Some(error) = read_error(Some(&headers), &payload) {
+            // The server's own word has nothing else in it.
+            let alone = headers.len() == 1 && payload.is_empty();
+            if alone && text(&headers, STATUS).is_some_and(|status| status == NOBODY) {
+                return Frame::Nobody;
+            }
+            return Frame::Failed(error.remote(Some(of_the_user(&headers))));
         }
         let control = match Control::of(&headers) {
             Ok(control) => control,
@@ -153,32 +152,9 @@ pub(super) fn end(last: Option<u64>) -> HeaderMap {
     headers
 }
 
-/// Adds an error, in both of the ways that readers know.
-pub(super) fn put_error(headers: &mut HeaderMap, error: &RpcError) {
-    let (code, message) = (cleaned(error.code()), cleaned(error.message()));
-    headers.insert(STATUS, code.clone());
-    headers.insert(DESCRIPTION, message.clone());
-    headers.insert(ERROR_CODE, code);
-    headers.insert(ERROR, message);
-}
-
-/// The error that a frame or an answer carries, in either of the ways that services write it.
-pub(super) fn error_in(headers: &HeaderMap, payload: &Bytes) -> Option<RpcError> {
-    let (service_code, service_text) = (text(headers, ERROR_CODE), text(headers, ERROR));
-    let description = text(headers, DESCRIPTION);
-    let (code, message) = if service_code.is_some() || service_text.is_some() {
-        (service_code, service_text)
-    } else {
-        // A bare status of 503 is the server's own.
-        let status = text(headers, STATUS)?;
-        if status == NOBODY && description.is_none() && payload.is_empty() {
-            return None;
-        }
-        (Some(status), description)
-    };
-    let code = code.filter(|code| !code.is_empty()).unwrap_or(code::INTERNAL).to_owned();
-    let message = message.unwrap_or_default().to_owned();
-    Some(RpcError::new(code, message).with_body(payload.clone()).remote())
+/// Headers but for those of streams.
+fn of_the_user(headers: &HeaderMap) -> HeaderMap {
+    without(headers, |name| name.starts_with("Nats-Stream-"))
 }
 
 /// The subject that a header names, if it can be published to.

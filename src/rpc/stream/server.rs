@@ -10,8 +10,9 @@ use super::channel::{Channel, Side, Start};
 use super::frame::{self, Control, REPLY_TO};
 use super::pump::pump;
 use super::wire::Wire;
-use super::{HEARTBEAT, Held};
-use crate::rpc::{self, RpcError};
+use super::{HEARTBEAT, Held, Receiver, Sender, faults};
+use crate::error::ErrorKind;
+use crate::rpc::{self, Codec, RpcError};
 
 /// A handler whose caller has gone may clean up for so long.
 const CLEAN_UP: Duration = Duration::from_secs(10);
@@ -101,7 +102,16 @@ impl Accepted {
             biased;
             result = handler => result,
             error = deserted => Err(error),
+            () = self.wire.drain_ends() => Err(faults::drained()),
         }
+    }
+
+    pub(super) fn sender<T: 'static>(&self, codec: &Arc<dyn Codec<T>>) -> Sender<T> {
+        Sender::new(self.held.clone(), codec.clone(), false)
+    }
+
+    pub(super) fn receiver<T: 'static>(&self, codec: &Arc<dyn Codec<T>>) -> Receiver<T> {
+        Receiver::new(self.held.clone(), codec.clone(), None)
     }
 
     /// Ends a stream of items.
@@ -111,7 +121,14 @@ impl Accepted {
 
     /// Answers a stream of the caller's.
     pub(super) async fn answer(&self, headers: HeaderMap, body: Bytes) -> rpc::Result<()> {
-        Ok(self.wire.publish(self.caller.clone(), None, headers, body).await?)
+        let sent = self.wire.publish(self.caller.clone(), None, headers, body).await;
+        sent.map_err(|error| match error.kind() {
+            ErrorKind::TooLarge => {
+                let text = format!("the response is too large: {error}");
+                RpcError::internal(text).with_source(error)
+            }
+            _ => error.into(),
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What streams need of the connection.
 
 use std::any::Any;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::deadline::after;
 use crate::error::Result;
 use crate::pubsub::driver::{Driver, OutboundMessage, Source};
 use crate::pubsub::nats::NatsDriver;
+use crate::rpc::Rpc;
 
 /// A driver, and how long a call on it may take.
 #[derive(Debug, Clone)]
@@ -21,6 +23,9 @@ pub(super) struct Wire {
     pub(super) driver: Arc<dyn Driver>,
     pub(super) timeout: Duration,
 }
+
+/// What a stream that does not end by itself is given of a drain's time, to tell its caller.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What the connection had been through at some moment; `None`: a driver without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +35,11 @@ pub(super) struct Past {
 }
 
 impl Wire {
+    pub(super) fn of(rpc: &Rpc) -> Result<Wire> {
+        let pubsub = rpc.pubsub();
+        Ok(Wire { driver: pubsub.driver()?, timeout: pubsub.default_timeout()? })
+    }
+
     fn nats(&self) -> Option<&NatsDriver> {
         let driver: &dyn Any = &*self.driver;
         driver.downcast_ref()
@@ -80,5 +90,18 @@ impl Wire {
     /// Resolves with everything that happens to the connection.
     pub(super) fn changes(&self) -> Option<watch::Receiver<u64>> {
         Some(self.nats()?.link().status().changes())
+    }
+
+    /// Resolves shortly before a drain of the connection gives up what still runs.
+    pub(super) async fn drain_ends(&self) {
+        let Some(link) = self.nats().map(NatsDriver::link) else { return pending().await };
+        let mut changes = link.status().changes();
+        while !link.status().is_draining() {
+            if changes.changed().await.is_err() {
+                return pending().await;
+            }
+        }
+        let limit = link.settings().drain_timeout();
+        tokio::time::sleep(limit - (limit / 5).min(LAST_WORD)).await;
     }
 }
