@@ -396,7 +396,7 @@ impl PubSub {
 
     /// The handle on a driver that this one stands for now.
     #[inline]
-    fn bind(&self) -> Result<PubSub> {
+    pub(crate) fn bind(&self) -> Result<PubSub> {
         match &self.0.target {
             Target::Driver(_) => Ok(self.clone()),
             Target::Default => {

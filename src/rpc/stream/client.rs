@@ -31,7 +31,7 @@ pub(super) struct Opening {
 /// accept it where items go to it.
 pub(super) async fn open(opening: Opening) -> rpc::Result<Arc<Held>> {
     let Opening { wire, subject, mut headers, body, window, sends, deadline } = opening;
-    let inbox = wire.new_inbox();
+    let inbox = wire.new_inbox()?;
     let source = wire.subscribe(&inbox).await?;
     let said = Control { credit: window, heartbeat: Some(HEARTBEAT), ..Control::default() };
     said.write(&mut headers);

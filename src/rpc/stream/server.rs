@@ -43,7 +43,7 @@ impl Accepted {
             return Err(RpcError::invalid_argument(message));
         };
         let mut said = Control::of(headers).map_err(RpcError::invalid_argument)?;
-        let inbox = wire.new_inbox();
+        let inbox = wire.new_inbox()?;
         let source = match wire.subscribe(&inbox).await {
             Ok(source) => Some(source),
             Err(error) if window.is_some() => return Err(error.into()),

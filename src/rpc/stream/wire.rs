@@ -8,19 +8,21 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::deadline::after;
 use crate::error::Result;
+use crate::pubsub::PubSub;
 use crate::pubsub::driver::{Driver, OutboundMessage, Source};
 use crate::pubsub::nats::NatsDriver;
 use crate::rpc::Rpc;
 
-/// A driver, and how long a call on it may take.
+/// The handle that a stream goes over, and its driver.
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
-    pub(super) driver: Arc<dyn Driver>,
+    pubsub: PubSub,
+    driver: Arc<dyn Driver>,
+    /// How long a call on it may take.
     pub(super) timeout: Duration,
 }
 
@@ -36,8 +38,9 @@ pub(super) struct Past {
 
 impl Wire {
     pub(super) fn of(rpc: &Rpc) -> Result<Wire> {
-        let pubsub = rpc.pubsub();
-        Ok(Wire { driver: pubsub.driver()?, timeout: pubsub.default_timeout()? })
+        let pubsub = rpc.pubsub().bind()?;
+        let (driver, timeout) = (pubsub.driver()?, pubsub.default_timeout()?);
+        Ok(Wire { pubsub, driver, timeout })
     }
 
     fn nats(&self) -> Option<&NatsDriver> {
@@ -45,28 +48,23 @@ impl Wire {
         driver.downcast_ref()
     }
 
-    /// An inbox that nobody else has.
-    pub(super) fn new_inbox(&self) -> Subject {
-        match self.nats() {
-            Some(nats) => nats.link().requests().feed().into(),
-            None => format!("_INBOX.{:032x}", rand::random::<u128>()).into(),
-        }
+    pub(super) fn new_inbox(&self) -> Result<Subject> {
+        self.pubsub.inbox()
     }
 
     pub(super) async fn subscribe(&self, inbox: &Subject) -> Result<Box<dyn Source>> {
         self.driver.subscribe(inbox.clone(), None, after(self.timeout)).await
     }
 
-    pub(super) fn publish(
+    pub(super) async fn publish(
         &self,
         subject: Subject,
         reply: Option<Subject>,
         headers: HeaderMap,
         payload: Bytes,
-    ) -> BoxFuture<'_, Result<()>> {
+    ) -> Result<()> {
         let headers = (!headers.is_empty()).then_some(headers);
-        let message = OutboundMessage { subject, reply, headers, payload };
-        self.driver.publish(message, after(self.timeout))
+        self.pubsub.send(OutboundMessage { subject, reply, headers, payload }, None).await
     }
 
     pub(super) fn past(&self) -> Option<Past> {
