@@ -6,6 +6,8 @@
 //! to.
 
 mod client;
+#[cfg(feature = "macros")]
+mod code_first;
 mod codec;
 mod config;
 mod error;
@@ -21,6 +23,8 @@ mod server;
 mod stream;
 
 pub use client::{Client, Unary};
+#[cfg(feature = "macros")]
+pub use code_first::{key, service};
 pub use codec::{Codec, Json, MessagePack};
 pub use config::ServiceConfig;
 pub use error::{RpcError, code};

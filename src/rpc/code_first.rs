@@ -1,0 +1,2 @@
+//! Services made of traits.
+pub use nats_connector_macros::{key, service};
