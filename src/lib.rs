@@ -197,6 +197,8 @@ pub use connector::{Connector, register, register_with};
 pub use counters::Counters;
 pub use difference::Difference;
 pub use error::{BoxError, Error, ErrorKind, Result};
+#[cfg(feature = "macros")]
+pub use rpc::service;
 pub use serializer::Serializer;
 pub use settings::{
     Auth, Format, Key, KeyCodec, MaxReconnect, Secret, Settings, SettingsBuilder, Table, Tls,

@@ -1,35 +1,48 @@
-//! Services made of traits.
+//! Services made of traits: what comes of one works as if it were written by hand.
 
-use nats_connector::rpc::{self, service, Request, Response};
+mod calls;
+mod shapes;
+
+use std::time::Duration;
+
+use nats_connector::{Connector, Settings};
 use serde::{Deserialize, Serialize};
+use testkit::Server;
+
+/// Long enough for a busy machine: only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Customer { pub id: u64 }
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct GetOrder { pub id: String, pub customer: Customer, pub r#type: bool }
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Order { pub id: String }
-
-/// Orders.
-#[service(name = "orders", prefix = "api.v1", version = "1.2.0", description = "what is \"ordered\"", timeout = "5s", metadata(team = "billing"))]
-pub trait Orders {
-    /// One order.
-    #[rpc(timeout = "2s", metadata("x-y" = "z", type = "v"), concurrency = 8, kv(bucket = "orders", key = "order.{customer.id}.{id}.{type}", ttl = "1h", history = 5, max_bytes = "64MiB", storage = "memory", escape))]
-    async fn get_order(&self, req: GetOrder) -> rpc::Result<Order>;
-
-    /// The same with headers.
-    #[cfg(not(windows))]
-    async fn with_headers(&self, req: Request<GetOrder>) -> Result<Response<Order>, std::io::Error> {
-        Ok(Order { id: req.into_inner().id }.into())
-    }
-
-    async fn ping(&self) -> rpc::Result<()>;
-
-    #[rpc(skip)]
-    fn helper(&self) -> u32 { 5 }
+struct Customer {
+    id: u64,
 }
 
-#[test]
-fn it() {
-    println!("{:?} {:?}", OrdersMethods::new(), OrdersMethods::config());
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct GetOrder {
+    id: String,
+    customer: Customer,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Order {
+    id: String,
+    total: f64,
+}
+
+fn get(id: &str) -> GetOrder {
+    GetOrder { id: id.to_owned(), customer: Customer { id: 7 } }
+}
+
+async fn connect(server: &Server) -> Connector {
+    let settings = Settings::builder()
+        .set("NATS.SERVER", server.url())
+        .set("NATS.REQUEST_TIMEOUT", "30s")
+        .build()
+        .unwrap();
+    Connector::connect(&settings).await.unwrap()
+}
+
+async fn raw(server: &Server) -> async_nats::Client {
+    let options = async_nats::ConnectOptions::new().request_timeout(Some(PATIENCE));
+    options.connect(server.url()).await.unwrap()
 }

@@ -6,7 +6,6 @@ use syn::{Ident, ItemTrait, Visibility};
 
 use crate::method::{Argument, Method, Queue, Shape};
 use crate::service::Service;
-use crate::store::Kind;
 
 pub(crate) fn expand(service: &Service, item: &ItemTrait) -> TokenStream {
     let names = Names {
@@ -213,7 +212,6 @@ fn client(service: &Service, names: &Names<'_>) -> TokenStream {
     let Names { item, visibility: vis, methods, client: ident, .. } = names;
     let crate_ = &service.crate_;
     let calls = service.methods.iter().map(|method| call(crate_, method, vis));
-    let stores = service.methods.iter().map(|method| stores(crate_, method, vis));
     let doc = format!("Calls the methods of an [`{item}`], wherever it is served. Cheap to clone.");
     quote! {
         #[doc = #doc]
@@ -229,7 +227,13 @@ fn client(service: &Service, names: &Names<'_>) -> TokenStream {
             /// Calls the service where its trait says that it is reached.
             #[must_use]
             #vis fn new(rpc: &#crate_::rpc::Rpc) -> Self {
-                Self::from(rpc.client(#methods::config()))
+                Self::from_client(rpc.client(#methods::config()))
+            }
+
+            /// Calls through `client`, which may have interceptors and a prefix of its own.
+            #[must_use]
+            #vis fn from_client(client: #crate_::rpc::Client) -> Self {
+                Self { client, methods: ::std::sync::Arc::new(#methods::new()) }
             }
 
             /// What its calls are made with.
@@ -241,14 +245,6 @@ fn client(service: &Service, names: &Names<'_>) -> TokenStream {
             #vis fn methods(&self) -> &#methods { &self.methods }
 
             #(#calls)*
-            #(#stores)*
-        }
-
-        /// With interceptors of its own, or for a service that is reached elsewhere.
-        impl ::core::convert::From<#crate_::rpc::Client> for #ident {
-            fn from(client: #crate_::rpc::Client) -> Self {
-                Self { client, methods: ::std::sync::Arc::new(#methods::new()) }
-            }
         }
     }
 }
@@ -269,9 +265,4 @@ fn call(crate_: &TokenStream, method: &Method, vis: &Visibility) -> TokenStream 
         },
         Shape::ServerStream | Shape::ClientStream | Shape::Bidi => TokenStream::new(),
     }
-}
-
-/// What reaches the stored responses of a method.
-fn stores(crate_: &TokenStream, method: &Method, vis: &Visibility) -> TokenStream {
-    TokenStream::new()
 }

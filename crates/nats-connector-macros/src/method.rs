@@ -7,8 +7,8 @@ use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Error, Expr, FnArg, GenericArgument, Ident, Lit, PathArguments, Result, ReturnType, Signature, TraitItemFn,
-    Type, parse_quote,
+    Attribute, Error, Expr, FnArg, GenericArgument, Ident, Lit, PathArguments, Result, ReturnType,
+    Signature, TraitItemFn, Type, parse_quote,
 };
 
 use crate::options::{Given, Options, Problems, Written};
@@ -16,7 +16,16 @@ use crate::store::{self, Kind, Store};
 use crate::values::{Text, name, subject};
 
 const KNOWN: [&str; 10] = [
-    "name", "timeout", "codec", "metadata", "concurrency", "waiting", "queue", "kv", "objects", "skip",
+    "name",
+    "timeout",
+    "codec",
+    "metadata",
+    "concurrency",
+    "waiting",
+    "queue",
+    "kv",
+    "objects",
+    "skip",
 ];
 /// The most calls of an endpoint that can run, and that can wait.
 const MAX_CONCURRENCY: u64 = 65_536;
@@ -172,7 +181,10 @@ fn options(attributes: &mut Vec<Attribute>, problems: &mut Problems) -> Options 
                 tokens.extend(quote!(#list));
             }
             syn::Meta::NameValue(it) => {
-                problems.at(it.span(), "expected options in parentheses, as `#[rpc(timeout = \"5s\")]`");
+                problems.at(
+                    it.span(),
+                    "expected options in parentheses, as `#[rpc(timeout = \"5s\")]`",
+                );
             }
         }
         false
@@ -182,10 +194,8 @@ fn options(attributes: &mut Vec<Attribute>, problems: &mut Problems) -> Options 
 
 /// `codec = "json"`, `"message_pack"`, or an expression.
 pub(crate) fn codec(option: &Written, crate_: &TokenStream) -> Result<TokenStream> {
-    let words = [
-        ("json", quote!(#crate_::rpc::Json)),
-        ("message_pack", quote!(#crate_::rpc::MessagePack)),
-    ];
+    let words =
+        [("json", quote!(#crate_::rpc::Json)), ("message_pack", quote!(#crate_::rpc::MessagePack))];
     option.choice(&words).map_err(|error| {
         Error::new(error.span(), format!("{error}, or a codec of your own, as `codec = my::Codec`"))
     })

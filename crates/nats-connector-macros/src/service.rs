@@ -12,12 +12,21 @@ use crate::options::{Given, Options, Problems, Written};
 use crate::values::{Text, name, subject, version};
 
 const KNOWN: [&str; 11] = [
-    "name", "prefix", "version", "description", "timeout", "codec", "queue", "concurrency", "waiting",
-    "metadata", "crate",
+    "name",
+    "prefix",
+    "version",
+    "description",
+    "timeout",
+    "codec",
+    "queue",
+    "concurrency",
+    "waiting",
+    "metadata",
+    "crate",
 ];
 
 /// The names that a client has of its own.
-const OF_CLIENTS: [&str; 3] = ["new", "methods", "client"];
+const OF_CLIENTS: [&str; 4] = ["new", "from_client", "client", "methods"];
 
 pub(crate) struct Service {
     pub(crate) crate_: TokenStream,
@@ -42,9 +51,8 @@ impl Service {
         problems: &mut Problems,
     ) -> Self {
         let mut options = Options::parse("`#[service(..)]`", &KNOWN, options, problems);
-        let crate_ = options
-            .read("crate", problems, path)
-            .unwrap_or_else(|| quote!(::nats_connector));
+        let crate_ =
+            options.read("crate", problems, path).unwrap_or_else(|| quote!(::nats_connector));
         let word = |what: &'static str| move |it: &Written| it.text(what, |_| Ok(()));
         let name = options
             .read("name", problems, |it| it.text("the name of the service", name))
@@ -57,8 +65,8 @@ impl Service {
             let check = |text: &str| if text.is_empty() { Ok(()) } else { subject(text) };
             it.text("what goes before the names of methods, as \"api.v1\"", check)
         });
-        let version = options
-            .read("version", problems, |it| it.text("a version, as \"1.4.0\"", version));
+        let version =
+            options.read("version", problems, |it| it.text("a version, as \"1.4.0\"", version));
         let description = options.read("description", problems, word("a text"));
         let timeout = options.read("timeout", problems, |it| it.duration(Duration::ZERO));
         let codec = options
@@ -147,7 +155,8 @@ fn refuse_generics(item: &ItemTrait, problems: &mut Problems) {
 fn refuse_same_names(methods: &[Method], problems: &mut Problems) {
     for (place, method) in methods.iter().enumerate() {
         // Of methods that are there in turns, as features say, only one may be there.
-        let others = || methods[..place].iter().filter(|it| it.cfg.is_empty() && method.cfg.is_empty());
+        let others =
+            || methods[..place].iter().filter(|it| it.cfg.is_empty() && method.cfg.is_empty());
         let endpoint = method.name.known();
         if others().any(|it| endpoint.is_some() && it.name.known() == endpoint) {
             let name = endpoint.unwrap_or_default();
@@ -193,7 +202,8 @@ fn snake_case(name: &str) -> String {
             && before.is_some_and(|before| {
                 before.is_lowercase()
                     || before.is_ascii_digit()
-                    || before.is_uppercase() && letters.get(i + 1).is_some_and(|it| it.is_lowercase())
+                    || before.is_uppercase()
+                        && letters.get(i + 1).is_some_and(|it| it.is_lowercase())
             });
         if starts_word {
             snake.push('_');

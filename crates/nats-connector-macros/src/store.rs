@@ -18,12 +18,37 @@ pub(crate) enum Kind {
 }
 
 const KV: [&str; 15] = [
-    "bucket", "key", "escape", "policy", "receipt", "client_only", "timeout", "ttl", "history", "replicas", "storage",
-    "max_value_size", "max_bytes", "compression", "description",
+    "bucket",
+    "key",
+    "escape",
+    "policy",
+    "receipt",
+    "client_only",
+    "timeout",
+    "ttl",
+    "history",
+    "replicas",
+    "storage",
+    "max_value_size",
+    "max_bytes",
+    "compression",
+    "description",
 ];
 const OBJECTS: [&str; 14] = [
-    "bucket", "key", "escape", "policy", "receipt", "client_only", "timeout", "ttl", "replicas", "storage",
-    "max_chunk_size", "max_bytes", "compression", "description",
+    "bucket",
+    "key",
+    "escape",
+    "policy",
+    "receipt",
+    "client_only",
+    "timeout",
+    "ttl",
+    "replicas",
+    "storage",
+    "max_chunk_size",
+    "max_bytes",
+    "compression",
+    "description",
 ];
 
 /// The shortest lifetime that a server accepts for what a stream holds.
@@ -59,7 +84,8 @@ impl Store {
             Kind::Objects => ("objects", &OBJECTS),
         };
         let Given::List(list) = &option.given else {
-            let example = format!("a list, as `{word}(bucket = \"orders\", key = \"order.{{id}}\")`");
+            let example =
+                format!("a list, as `{word}(bucket = \"orders\", key = \"order.{{id}}\")`");
             problems.add(option.expected(&example));
             return None;
         };
@@ -74,7 +100,8 @@ impl Store {
             option_
         };
         let (bucket, key) = (needed("bucket", "\"orders\""), needed("key", "\"order.{id}\""));
-        let bucket = bucket.and_then(|it| problems.keep(it.text("the name of a bucket", bucket_name)));
+        let bucket =
+            bucket.and_then(|it| problems.keep(it.text("the name of a bucket", bucket_name)));
         let key = key.and_then(|it| problems.keep(template(&it)));
         let escape = given.read("escape", problems, Written::flag);
         let client_only = given.read("client_only", problems, Written::flag);

@@ -18,8 +18,9 @@ enum Part {
 
 impl Template {
     pub(crate) fn parse(text: LitStr) -> Result<Self> {
-        let parts = parts(&text.value(), text.span())
-            .map_err(|problem| Error::new(text.span(), format!("the template of a key {problem}")))?;
+        let parts = parts(&text.value(), text.span()).map_err(|problem| {
+            Error::new(text.span(), format!("the template of a key {problem}"))
+        })?;
         Ok(Template { text, parts })
     }
 
@@ -64,7 +65,9 @@ fn parts(template: &str, span: Span) -> std::result::Result<Vec<Part>, String> {
         };
         let path = name.split('.').map(|step| access(step, span)).collect::<Option<_>>();
         let path = path.ok_or_else(|| {
-            format!("has the field {{{name}}}; expected names of fields, as {{id}} or {{customer.id}}")
+            format!(
+                "has the field {{{name}}}; expected names of fields, as {{id}} or {{customer.id}}"
+            )
         })?;
         parts.push(Part::Field(name.to_owned(), path));
         rest = after;

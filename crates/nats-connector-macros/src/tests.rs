@@ -71,7 +71,11 @@ fn options_of_a_service() {
 #[test]
 fn options_of_a_method() {
     for (options, at, problem) in [
-        ("timout = \"5s\"", "timout", "`#[rpc(..)]` has no option `timout`; did you mean `timeout`"),
+        (
+            "timout = \"5s\"",
+            "timout",
+            "`#[rpc(..)]` has no option `timout`; did you mean `timeout`",
+        ),
         ("name = \"a.b\"", "\"a.b\"", "letters, digits"),
         ("waiting = 1_000_001", "1_000_001", "a whole number from 0 to 1000000"),
         ("skip = 1", "1", "`true` or `false`"),
@@ -84,11 +88,27 @@ fn options_of_a_method() {
         ("kv(bucket = \"b\", key = \"{id}\", ttl = \"1ms\")", "\"1ms\"", "of at least 100ms"),
         ("kv(bucket = \"b\", key = \"{id}\", history = 65)", "65", "from 1 to 64"),
         ("kv(bucket = \"b\", key = \"{id}\", replicas = 0)", "0", "from 1 to 5"),
-        ("kv(bucket = \"b\", key = \"{id}\", storage = \"disk\")", "\"disk\"", "\"file\" or \"memory\""),
-        ("kv(bucket = \"b\", key = \"{id}\", policy = \"always\")", "\"always\"", "or \"required\""),
+        (
+            "kv(bucket = \"b\", key = \"{id}\", storage = \"disk\")",
+            "\"disk\"",
+            "\"file\" or \"memory\"",
+        ),
+        (
+            "kv(bucket = \"b\", key = \"{id}\", policy = \"always\")",
+            "\"always\"",
+            "or \"required\"",
+        ),
         ("kv(bucket = \"b\", key = \"{id}\", max_bytes = \"1GB\")", "\"1GB\"", "or \"64MiB\""),
-        ("kv(bucket = \"b\", key = \"{id}\", max_chunk_size = 1)", "max_chunk_size", "`kv(..)` has no option"),
-        ("objects(bucket = \"b\", key = \"{id}\", history = 1)", "history", "`objects(..)` has no option"),
+        (
+            "kv(bucket = \"b\", key = \"{id}\", max_chunk_size = 1)",
+            "max_chunk_size",
+            "`kv(..)` has no option",
+        ),
+        (
+            "objects(bucket = \"b\", key = \"{id}\", history = 1)",
+            "history",
+            "`objects(..)` has no option",
+        ),
     ] {
         refused("", &one(options), at, problem);
     }
@@ -138,7 +158,11 @@ fn methods() {
         ("async unsafe fn get(&self) -> Result<()>;", "unsafe", "cannot be `unsafe`"),
         ("async fn get(&self, r: &Get) -> Result<Order>;", "&Get", "is taken by value"),
         ("async fn get(&self, r: impl X) -> Result<Order>;", "impl X", "one type"),
-        ("async fn get(&self, a: A, b: B) -> Result<Order>;", "B", "several values go into one struct"),
+        (
+            "async fn get(&self, a: A, b: B) -> Result<Order>;",
+            "B",
+            "several values go into one struct",
+        ),
         ("async fn get(&self, r: Get);", "get", "gives a `Result<..>`"),
         ("async fn get(&self, r: Get) -> Order;", "Order", "gives a `Result<..>`"),
         ("async fn s(&self, s: Sender<T>) -> Result<T>;", "T", "gives `Result<()>`"),
@@ -150,7 +174,11 @@ fn methods() {
             "kv",
             "this method streams",
         ),
-        ("#[rpc = 5] async fn get(&self) -> Result<()>;", "rpc = 5", "expected options in parentheses"),
+        (
+            "#[rpc = 5] async fn get(&self) -> Result<()>;",
+            "rpc = 5",
+            "expected options in parentheses",
+        ),
     ] {
         refused("", &format!("trait Orders {{ {method} }}"), at, problem);
     }
