@@ -1,6 +1,7 @@
 //! Calls that a trait describes, on a real server, seen also by a client that knows nothing of it.
 
-use std::io;
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -34,7 +35,7 @@ trait Orders {
 
     /// With an error of another type, and in another format.
     #[rpc(codec = "message_pack", queue = false)]
-    async fn read(&self, path: String) -> Result<String, io::Error>;
+    async fn read(&self, path: String) -> Result<String, ReadError>;
 
     /// Nothing to say, and nothing to answer.
     async fn ping(&self) -> rpc::Result<()> {
@@ -49,6 +50,21 @@ trait Orders {
     /// Not called from elsewhere.
     #[rpc(skip)]
     fn calls(&self) -> usize;
+}
+
+#[derive(Debug)]
+struct ReadError(Option<RpcError>);
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot read")
+    }
+}
+
+impl Error for ReadError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.as_ref().map(|source| source as _)
+    }
 }
 
 #[derive(Default)]
@@ -69,10 +85,10 @@ impl Orders for InMemory {
         Ok(Response::new(order).header("for", &who)?)
     }
 
-    async fn read(&self, path: String) -> Result<String, io::Error> {
+    async fn read(&self, path: String) -> Result<String, ReadError> {
         match path.as_str() {
-            "wrapped" => Err(io::Error::other(RpcError::new("LOCKED", "not now"))),
-            "broken" => Err(io::Error::other("broken")),
+            "wrapped" => Err(ReadError(Some(RpcError::new("LOCKED", "not now")))),
+            "broken" => Err(ReadError(None)),
             _ => Ok(path),
         }
     }
@@ -103,7 +119,7 @@ async fn every_call(connector: &Connector) {
     let error = client.read("wrapped".to_owned()).await.unwrap_err();
     assert!(error.is("LOCKED"), "{error}");
     let error = client.read("broken".to_owned()).await.unwrap_err();
-    assert_eq!((error.code(), error.message()), (code::INTERNAL, "broken"));
+    assert_eq!((error.code(), error.message()), (code::INTERNAL, "cannot read"));
 
     client.ping().await.unwrap();
     let error = client.hang().timeout(PATIENCE).await.unwrap_err();
@@ -115,7 +131,7 @@ async fn every_call(connector: &Connector) {
 
 #[tokio::test]
 async fn on_a_server() {
-    let server = Server::start().await;
+    let server = Server::builder().start().await;
     let connector = connect(&server).await;
     every_call(&connector).await;
 }
@@ -127,7 +143,7 @@ async fn in_process() {
 
 #[tokio::test]
 async fn as_others_see_it() {
-    let server = Server::start().await;
+    let server = Server::builder().start().await;
     let connector = connect(&server).await;
     let service = OrdersServer::new(InMemory::default());
     let _service = service.service(&connector.rpc()).serve().await.unwrap();
