@@ -92,6 +92,11 @@ impl Rpc {
         self.objects.as_ref()
     }
 
+    /// Where responses are kept.
+    pub(crate) fn stores(&self) -> persist::Stores {
+        persist::Stores { kv: self.kv.clone(), objects: self.objects.clone() }
+    }
+
     /// A service to add endpoints to and to start.
     pub fn service(&self, config: ServiceConfig) -> ServiceBuilder {
         ServiceBuilder::new(self.clone(), config)

@@ -129,7 +129,8 @@ pub struct EndpointStats {
     #[serde(default, with = "nanos")]
     pub average_processing_time: Duration,
     /// Counts of the implementation. Ours: `refused`, `timeouts`, `panics`, `unanswered`, `streams`,
-    /// `persist_failures`.
+    /// and where responses are kept `kept` with `stored`, `failed` (`refused` of them were not tried),
+    /// `pending`, `last_error` and `stores`.
     #[serde(default)]
     pub data: Value,
 }
@@ -186,6 +187,10 @@ impl ServiceStats {
 impl EndpointStats {
     fn of(endpoint: &Running) -> Self {
         let counts = endpoint.counters.counts();
+        let mut data = counts.data;
+        if let Some(kept) = endpoint.keeper.to_json(&endpoint.about.method, &endpoint.kept) {
+            data["kept"] = kept;
+        }
         let calls = u32::try_from(counts.requests).unwrap_or(u32::MAX).max(1);
         EndpointStats {
             name: endpoint.about.method.clone(),
@@ -196,7 +201,7 @@ impl EndpointStats {
             last_error: counts.last_error,
             processing_time: counts.time,
             average_processing_time: counts.time / calls,
-            data: counts.data,
+            data,
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Where the responses of a method are kept.
 
-#![allow(dead_code, unused_imports)]
-
 mod counts;
 mod keeper;
 mod lanes;
@@ -14,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use counts::Counts;
-pub(crate) use keeper::{Keeper, Keeping, Writing};
+pub(crate) use keeper::Keeper;
 pub use receipt::Receipt;
 pub use shelf::StoreStatus;
 pub(crate) use shelf::{Shelf, Stores};
@@ -39,8 +37,8 @@ pub enum Policy {
     /// stored copy: where that matters, take another policy.
     ///
     /// At most 1,024 writes, and 64 MiB, wait in one service instance. When there are more, the next
-    /// call of the method is answered, and then stays one of the
-    /// [running](super::Endpoint::concurrency) ones until there is room; while the store fails to
+    /// call is answered, and then stays one of the [running](super::Endpoint::concurrency) ones until
+    /// there is room; while the store fails to
     /// answer, its write is refused in place of that, so that calls go on without the store.
     #[default]
     AfterReply,
@@ -104,7 +102,7 @@ impl Place {
     fn check(&self) -> Result<()> {
         match self {
             Place::Kv(config) => config.check(),
-            Place::Objects(_) => Ok(()),
+            Place::Objects(config) => config.check(),
         }
     }
 }

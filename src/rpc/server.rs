@@ -10,7 +10,8 @@ use futures::future::try_join_all;
 
 use super::interceptor::{About, Interceptors};
 use super::micro::{ServiceInfo, ServiceStats};
-use super::{Interceptor, Rpc, ServiceConfig};
+use super::persist::{self, Keeper};
+use super::{Interceptor, Rpc, ServiceConfig, StoreStatus};
 use crate::call::{Call, Task};
 use crate::connector::status::RateLimit;
 use crate::deadline::{after, within};
@@ -131,7 +132,8 @@ impl ServiceBuilder {
     ///
     /// # Errors
     /// `InvalidInput` for a name (letters, digits, `_` and `-`), version (a semantic one), subject,
-    /// queue group or limit that cannot be, and for two endpoints with one subject, naming both;
+    /// queue group or limit that cannot be, for two endpoints with one subject, naming both, and for
+    /// methods that want one bucket otherwise, naming the option;
     /// `Unauthorized` naming the subject that may not be subscribed to; `Unavailable`, `Timeout`,
     /// `Closed`.
     ///
@@ -154,8 +156,11 @@ impl ServiceBuilder {
                 .with("version", config.version)
                 .with_source(problem));
         }
+        let keeper = Keeper::new(&rpc.stores(), root.places())
+            .map_err(|error| error.with("service", &config.name))?;
         let plan = Plan {
             rpc: &rpc,
+            keeper: keeper.clone(),
             config: &config,
             concurrency,
             waiting,
@@ -169,9 +174,11 @@ impl ServiceBuilder {
             config,
             id: format!("{:032x}", rand::random::<u128>()),
             started: SystemTime::now(),
+            keeper,
             endpoints: planned.iter().map(|(endpoint, _)| endpoint.clone()).collect(),
             subscriptions: Mutex::default(),
         }));
+        service.0.keeper.start(timeout).await;
         let starting = Starting(Some(&service));
         let opening = planned.into_iter().map(|(endpoint, work)| {
             let service = &service;
@@ -192,6 +199,7 @@ impl ServiceBuilder {
 /// Puts a service's endpoints where they belong.
 struct Plan<'a> {
     rpc: &'a Rpc,
+    keeper: Arc<Keeper>,
     config: &'a ServiceConfig,
     concurrency: usize,
     waiting: usize,
@@ -249,6 +257,11 @@ impl Plan<'_> {
         if let Some(queue) = &queue {
             check_queue(queue).map_err(|error| error.with("endpoint", &name))?;
         }
+        if endpoint.streams_kept {
+            let text = "the responses of a streaming method cannot be kept; take its persist off, or \
+                        make it client_only";
+            return Err(Error::new(ErrorKind::InvalidInput, text).with("endpoint", &name));
+        }
         let concurrency = endpoint.concurrency.unwrap_or(self.concurrency);
         let waiting = endpoint.waiting.unwrap_or(self.waiting);
         let limited = |what, value, range: std::ops::RangeInclusive<usize>| {
@@ -265,6 +278,8 @@ impl Plan<'_> {
         let about = About { service: self.config.name.clone(), method: name, kind: endpoint.kind };
         let running = Running {
             rpc: self.rpc.clone(),
+            keeper: self.keeper.clone(),
+            kept: Arc::new(persist::Counts::of(!endpoint.places.is_empty())),
             about: Arc::new(about),
             subject,
             queue,
@@ -328,6 +343,7 @@ pub(super) struct Inner {
     pub(super) config: ServiceConfig,
     pub(super) id: String,
     pub(super) started: SystemTime,
+    keeper: Arc<Keeper>,
     pub(super) endpoints: Vec<Arc<Running>>,
     /// Those of the endpoints first.
     subscriptions: Mutex<Vec<Subscription>>,
@@ -356,6 +372,12 @@ impl Service {
     #[must_use]
     pub fn stats(&self) -> ServiceStats {
         ServiceStats::of(&self.0)
+    }
+
+    /// How the buckets fare that its methods keep their responses in, without asking the server.
+    #[must_use]
+    pub fn stores(&self) -> Vec<StoreStatus> {
+        self.0.keeper.status()
     }
 
     /// How it is doing, without asking the server.

@@ -10,6 +10,8 @@ use crate::error::Error;
 /// The counters of a method.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
+    /// There is something to count.
+    keeps: bool,
     stored: AtomicU64,
     failed: AtomicU64,
     refused: AtomicU64,
@@ -22,6 +24,14 @@ pub(crate) struct Counts {
 pub(super) struct Pending<'a>(&'a Counts);
 
 impl Counts {
+    pub(crate) fn of(keeps: bool) -> Self {
+        Counts { keeps, ..Counts::default() }
+    }
+
+    pub(super) fn keeps(&self) -> bool {
+        self.keeps
+    }
+
     pub(super) fn begin(&self) -> Pending<'_> {
         self.pending.fetch_add(1, Ordering::Relaxed);
         Pending(self)
@@ -42,14 +52,9 @@ impl Counts {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were not kept.
-    pub(crate) fn failures(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
-    }
-
     /// As a method's statistics tell them: `failed` counts all that were not kept, `refused` those
     /// of them that were not tried.
-    pub(crate) fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         json!({

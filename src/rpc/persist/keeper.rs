@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
+use serde_json::Value;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -21,7 +22,9 @@ use crate::connector::status::RateLimit;
 use crate::deadline::{after, poll_once, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::{Key, KeyCodec};
-use crate::rpc::{RpcError, code};
+use crate::rpc::interceptor::About;
+use crate::rpc::server::Keep;
+use crate::rpc::{Reply, RpcError, code};
 
 /// What waits for the store after its reply was sent, at most, in units of [`UNIT`] bytes: 64 MiB.
 const ROOM: u32 = 64 * 1024 * 1024 / UNIT as u32;
@@ -40,17 +43,17 @@ pub(crate) struct Keeper {
 }
 
 /// The response of one call, on its way to where it is kept.
-pub(crate) struct Keeping {
+struct Keeping {
     keeper: Arc<Keeper>,
     counts: Arc<Counts>,
-    method: Arc<str>,
+    about: Arc<About>,
     writes: Vec<Write>,
     /// The right to reply before others that write the same keys.
     orders: Vec<OwnedMutexGuard<()>>,
 }
 
 /// One of the places that a response goes to.
-struct Write {
+pub(crate) struct Write {
     shelf: usize,
     policy: Policy,
     receipt: bool,
@@ -59,7 +62,7 @@ struct Write {
 }
 
 /// What is left to write after the reply.
-pub(crate) struct Writing {
+struct Writing {
     keeping: Keeping,
     payload: Bytes,
     turns: Vec<Turn>,
@@ -94,8 +97,8 @@ impl Keeper {
     }
 
     /// Makes the buckets that are missing. What fails is logged, and tried again with the next write.
-    pub(crate) async fn start(&self, deadline: Instant) {
-        let deadline = deadline.min(after(START_TIME));
+    pub(crate) async fn start(&self, timeout: Option<Duration>) {
+        let deadline = after(timeout.unwrap_or(START_TIME).min(START_TIME));
         join_all(self.shelves.iter().map(|shelf| async move {
             if let Err(error) = shelf.open(deadline).await {
                 let (store, bucket) = (shelf.place().kind(), shelf.place().bucket());
@@ -109,23 +112,40 @@ impl Keeper {
         .await;
     }
 
+    /// Waits until nothing waits to be stored.
+    pub(crate) async fn idle(&self) {
+        // Every write holds some of it; nobody closes it.
+        drop(self.room.acquire_many(ROOM).await);
+    }
+
+    /// What a method's statistics tell, if it keeps anything.
+    pub(crate) fn to_json(&self, method: &str, counts: &Counts) -> Option<Value> {
+        if !counts.keeps() {
+            return None;
+        }
+        let status = self.status();
+        let own = status.iter().filter(|store| store.methods.iter().any(|name| name == method));
+        let mut kept = counts.to_json();
+        kept["stores"] = own.map(StoreStatus::to_json).collect();
+        Some(kept)
+    }
+
     /// How the buckets fare.
     pub(crate) fn status(&self) -> Vec<StoreStatus> {
         self.shelves.iter().map(Shelf::status).collect()
     }
 
-    /// Before the handler runs: the keys of the response. `None` when it is not to be kept.
+    /// Where the response of a call will go.
     ///
     /// # Errors
-    /// For places that are required: `INVALID_ARGUMENT` when the key cannot be made, `UNAVAILABLE`
-    /// or `INTERNAL` when the bucket is not there.
-    pub(crate) async fn prepare<Req>(
-        self: &Arc<Self>,
-        method: &Arc<str>,
+    /// `INVALID_ARGUMENT` when the key of a place that is required cannot be made.
+    pub(crate) fn writes<Req>(
+        &self,
+        about: &About,
+        counts: &Counts,
         places: &[Persist<Req>],
-        counts: &Arc<Counts>,
         request: &Req,
-    ) -> Result<Option<Keeping>, RpcError> {
+    ) -> Result<Vec<Write>, RpcError> {
         let mut writes = Vec::new();
         for persist in places.iter().filter(|persist| !persist.client_only) {
             let Some(shelf) = self.shelf_of(&persist.place) else { continue };
@@ -143,41 +163,55 @@ impl Keeper {
                         let text = format!("the response could not be kept: {error}");
                         return Err(RpcError::new(code::INVALID_ARGUMENT, text).with_source(error));
                     }
-                    self.failed(method, counts, shelf, &error);
+                    self.failed(about, counts, shelf, &error);
                 }
             }
         }
+        // In the same order by every call, so that no two wait for each other.
+        writes.sort_by(|a, b| a.ticket.spot().cmp(b.ticket.spot()));
+        Ok(writes)
+    }
+
+    /// Before the handler runs. `None` when there is nothing to keep.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` or `INTERNAL` when a bucket that is required is not there.
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        about: &Arc<About>,
+        counts: &Arc<Counts>,
+        writes: Vec<Write>,
+    ) -> Result<Option<Box<dyn Keep>>, RpcError> {
         for write in writes.iter().filter(|write| write.policy == Policy::Required) {
             let shelf = &self.shelves[write.shelf];
             if let Err(error) = shelf.open(after(write.limit)).await {
-                self.failed(method, counts, write.shelf, &error);
+                self.failed(about, counts, write.shelf, &error);
                 return Err(not_kept(error));
             }
         }
         if writes.is_empty() {
             return Ok(None);
         }
-        // In the same order by every call, so that no two wait for each other.
-        writes.sort_by(|a, b| a.ticket.spot().cmp(b.ticket.spot()));
-        Ok(Some(Keeping {
+        Ok(Some(Box::new(Keeping {
             keeper: self.clone(),
             counts: counts.clone(),
-            method: method.clone(),
+            about: about.clone(),
             writes,
             orders: Vec::new(),
-        }))
+        })))
     }
 
     fn shelf_of(&self, place: &Place) -> Option<usize> {
         self.shelves.iter().position(|shelf| shelf.place().is_same_bucket(place))
     }
 
-    fn failed(&self, method: &str, counts: &Counts, shelf: usize, error: &Error) {
+    fn failed(&self, about: &About, counts: &Counts, shelf: usize, error: &Error) {
         counts.failed(error);
         if let Some(held_back) = self.log.pass() {
             let place = self.shelves[shelf].place();
+            let (service, method) = (&about.service, &about.method);
             tracing::warn!(
-                method, store = place.kind(), bucket = place.bucket(), %error, held_back,
+                service, method, store = place.kind(), bucket = place.bucket(), %error, held_back,
                 "a response was not kept"
             );
         }
@@ -207,7 +241,7 @@ impl Keeping {
     ///
     /// # Errors
     /// `UNAVAILABLE` or `INTERNAL` where a place is required and failed.
-    pub(crate) async fn before_reply(
+    async fn before_reply(
         &mut self,
         payload: &Bytes,
         headers: &mut HeaderMap,
@@ -238,7 +272,7 @@ impl Keeping {
                     if write.receipt { receipt.add_to(headers) } else { Ok(()) }
                 }
                 Err(error) => {
-                    self.keeper.failed(&self.method, &self.counts, write.shelf, &error);
+                    self.keeper.failed(&self.about, &self.counts, write.shelf, &error);
                     Err(error)
                 }
             };
@@ -253,7 +287,7 @@ impl Keeping {
 
     /// The reply was sent: takes the place in the row for what is to be stored now, and waits until
     /// there is room for it. `None` when nothing is left to do.
-    pub(crate) async fn replied(mut self, payload: Bytes) -> Option<Writing> {
+    async fn replied(mut self, payload: Bytes) -> Option<Writing> {
         let late = std::mem::take(&mut self.writes);
         let mut turns = Vec::new();
         for write in late.into_iter().filter(|write| write.policy == Policy::AfterReply) {
@@ -275,7 +309,7 @@ impl Keeping {
                 Err(error) => {
                     self.counts.refused();
                     let error = error.with("key", write.ticket.key());
-                    self.keeper.failed(&self.method, &self.counts, write.shelf, &error);
+                    self.keeper.failed(&self.about, &self.counts, write.shelf, &error);
                 }
             }
         }
@@ -309,7 +343,7 @@ impl Keeping {
 
 impl Writing {
     /// Stores what is left.
-    pub(crate) async fn run(self) {
+    async fn run(self) {
         let Writing { keeping, payload, turns } = self;
         let (keeping, payload) = (&keeping, &payload);
         join_all(turns.into_iter().map(|turn| async move {
@@ -322,12 +356,32 @@ impl Writing {
             match stored {
                 Ok(_) => keeping.counts.stored(),
                 Err(error) => {
-                    let Keeping { keeper, method, counts, .. } = keeping;
-                    keeper.failed(method, counts, write.shelf, &error);
+                    let Keeping { keeper, about, counts, .. } = keeping;
+                    keeper.failed(about, counts, write.shelf, &error);
                 }
             }
         }))
         .await;
+    }
+}
+
+impl Keep for Keeping {
+    fn before<'a>(&'a mut self, reply: &'a mut Reply) -> BoxFuture<'a, Result<(), RpcError>> {
+        Box::pin(async move {
+            let mut headers = reply.headers.take().unwrap_or_default();
+            let kept = self.before_reply(&reply.payload, &mut headers).await;
+            reply.headers = (!headers.is_empty()).then_some(headers);
+            kept
+        })
+    }
+
+    fn after(self: Box<Self>, reply: Reply) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            if let Some(writing) = self.replied(reply.payload).await {
+                // The call is over for its endpoint; a drain waits for the room that this takes.
+                tokio::spawn(writing.run());
+            }
+        })
     }
 }
 
@@ -360,7 +414,7 @@ impl fmt::Debug for Keeper {
 
 impl fmt::Debug for Keeping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeping").field("method", &self.method).finish_non_exhaustive()
+        f.debug_struct("Keeping").field("about", &self.about).finish_non_exhaustive()
     }
 }
 

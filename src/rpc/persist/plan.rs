@@ -48,6 +48,19 @@ fn join(known: &Planned, method: &str, place: &Place) -> Result<Place> {
             let differences = before.differences(&joined);
             (Place::Kv(joined), differences)
         }
+        (Place::Objects(before), Place::Objects(now)) => {
+            let joined = before.merged(now);
+            let mut differences = before.differences(&joined);
+            if before.max_chunk_size.is_some() && before.max_chunk_size != joined.max_chunk_size {
+                let text = |size: Option<usize>| format!("{} bytes", size.unwrap_or_default());
+                differences.push(Difference {
+                    option: "max_chunk_size",
+                    wanted: text(before.max_chunk_size),
+                    found: text(joined.max_chunk_size),
+                });
+            }
+            (Place::Objects(joined), differences)
+        }
         (before, _) => (before.clone(), Vec::new()),
     };
     let Some(Difference { option, wanted, found }) = differences.into_iter().next() else {
@@ -109,6 +122,10 @@ mod tests {
         let large = Place::Objects(objects::BucketConfig::new("files").max_bytes(20));
         let error = plan([("A", &small), ("B", &large)]).unwrap_err();
         assert_eq!(error.context("option"), Some("max_bytes"));
+        let small = Place::Objects(objects::BucketConfig::new("files").max_chunk_size(1000));
+        let large = Place::Objects(objects::BucketConfig::new("files").max_chunk_size(2000));
+        let error = plan([("A", &small), ("B", &large)]).unwrap_err();
+        assert_eq!(error.context("option"), Some("max_chunk_size"));
     }
 
     #[test]

@@ -20,13 +20,12 @@ pub struct Receipt {
     pub bucket: String,
     /// The key, or the object's name.
     pub key: String,
-    /// The revision that it has there, where the store gives one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revision: Option<u64>,
+    /// The revision that it has there.
+    pub revision: u64,
 }
 
 impl Receipt {
-    pub(super) fn new(store: &str, bucket: &str, key: &str, revision: Option<u64>) -> Self {
+    pub(super) fn new(store: &str, bucket: &str, key: &str, revision: u64) -> Self {
         let [store, bucket, key] = [store, bucket, key].map(str::to_owned);
         Receipt { store, bucket, key, revision }
     }
@@ -55,8 +54,8 @@ mod tests {
     fn receipts_go_through_headers() {
         let mut headers = HeaderMap::new();
         let kept = [
-            Receipt::new("kv", "users", "user.1", Some(7)),
-            Receipt::new("objects", "files", "a\r\nb ä", None),
+            Receipt::new("kv", "users", "user.1", 7),
+            Receipt::new("objects", "files", "a\r\nb ä", 8),
         ];
         for receipt in &kept {
             receipt.add_to(&mut headers).unwrap();

@@ -13,11 +13,13 @@ use super::{Place, plan::Planned};
 use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::{Difference, Kv};
+use crate::objects::Objects;
 
 /// The stores of a handle on services, where it has them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stores {
     pub(crate) kv: Option<Kv>,
+    pub(crate) objects: Option<Objects>,
 }
 
 /// How a bucket of a service fares: [`Service::stores`](super::super::Service::stores).
@@ -64,6 +66,7 @@ pub(crate) struct Shelf {
 #[derive(Debug, Clone)]
 pub(crate) enum Store {
     Kv(Kv),
+    Objects(Objects),
 }
 
 impl Shelf {
@@ -77,7 +80,21 @@ impl Shelf {
                     missing("this handle on services has no key-value store; give it one: with_kv")
                 })
             }
-            Place::Objects(_) => Err(missing("this handle on services has no objects")),
+            Place::Objects(config) => stores
+                .objects
+                .as_ref()
+                .map(|objects| {
+                    let objects = objects.bucket(bucket);
+                    Store::Objects(match config.max_chunk_size {
+                        Some(bytes) => objects.with_max_chunk_size(bytes),
+                        None => objects,
+                    })
+                })
+                .ok_or_else(|| {
+                    missing(
+                        "this handle on services has no object store; give it one: with_objects",
+                    )
+                }),
         };
         Shelf { planned, store, opened: OnceCell::new(), problem: Mutex::new(None) }
     }
@@ -123,21 +140,23 @@ impl Shelf {
                 let made = kv.get_or_create_bucket(config.clone()).timeout(left).await?;
                 Ok(made.differences)
             }
-            (Store::Kv(_), Place::Objects(_)) => Ok(Vec::new()),
+            (Store::Objects(objects), Place::Objects(config)) => {
+                let made = objects.get_or_create_bucket(config.clone()).timeout(left).await?;
+                Ok(made.differences)
+            }
+            (Store::Kv(_), Place::Objects(_)) | (Store::Objects(_), Place::Kv(_)) => Ok(Vec::new()),
         }
     }
 
     /// Stores a value; its revision.
-    pub(crate) async fn put(
-        &self,
-        key: &str,
-        value: Bytes,
-        deadline: Instant,
-    ) -> Result<Option<u64>> {
+    pub(crate) async fn put(&self, key: &str, value: Bytes, deadline: Instant) -> Result<u64> {
         let store = self.open(deadline).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         match store {
-            Store::Kv(kv) => kv.set_raw(key, value).timeout(left).await.map(Some),
+            Store::Kv(kv) => kv.set_raw(key, value).timeout(left).await,
+            Store::Objects(objects) => {
+                objects.put_bytes(key, value).timeout(left).await.map(|info| info.revision)
+            }
         }
     }
 

@@ -25,8 +25,6 @@ pub(crate) struct Counters {
     pub(crate) unanswered: AtomicU64,
     /// Streams that ended, well or not.
     pub(crate) streams: AtomicU64,
-    /// Responses that could not be stored.
-    pub(crate) persist_failures: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -74,7 +72,6 @@ impl Counters {
                 "panics": get(&self.panics),
                 "unanswered": get(&self.unanswered),
                 "streams": get(&self.streams),
-                "persist_failures": get(&self.persist_failures),
             }),
         }
     }

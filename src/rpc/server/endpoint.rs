@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Serve;
 use super::running::Work;
 use crate::rpc::interceptor::Interceptors;
+use crate::rpc::persist::Place;
 use crate::rpc::{Interceptor, Kind, Method};
 
 /// A queue group as it is asked for: `None` where the level above decides, `Some(None)` for none.
@@ -25,6 +26,9 @@ pub struct Endpoint {
     pub(super) concurrency: Option<usize>,
     pub(super) waiting: Option<usize>,
     pub(super) interceptors: Interceptors,
+    /// Where its responses are kept, and where only clients keep them.
+    pub(super) places: Vec<Place>,
+    pub(super) streams_kept: bool,
     pub(super) work: Box<dyn Work>,
 }
 
@@ -44,6 +48,9 @@ impl Endpoint {
             concurrency: None,
             waiting: None,
             interceptors: Interceptors::default(),
+            places: method.0.persist.iter().map(|persist| persist.place.clone()).collect(),
+            streams_kept: kind != Kind::Unary
+                && method.0.persist.iter().any(|persist| !persist.client_only),
             work: Box::new(Arc::new(serve)),
         }
     }
@@ -153,6 +160,14 @@ impl Group {
     pub fn endpoints(mut self, endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         self.endpoints.extend(endpoints);
         self
+    }
+
+    /// The methods of all its endpoints with where their responses are kept.
+    pub(super) fn places(&self) -> Vec<(&str, &Place)> {
+        let own = self.endpoints.iter().flat_map(|endpoint| {
+            endpoint.places.iter().map(|place| (endpoint.name.as_str(), place))
+        });
+        own.chain(self.groups.iter().flat_map(Group::places)).collect()
     }
 
     /// Adds a group within this one.

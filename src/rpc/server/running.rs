@@ -16,14 +16,15 @@ use tokio::time::Instant;
 
 use super::answer::{self, To};
 use super::counters::Counters;
-use super::{Incoming, Serve};
+use super::{Incoming, Keep, Serve};
 use crate::connector::status::RateLimit;
 use crate::deadline::{after, within};
 use crate::metrics::End;
 use crate::pubsub::driver::InboundMessage;
 use crate::pubsub::{Intake, Subscription, Task};
 use crate::rpc::interceptor::{About, Chain};
-use crate::rpc::{RawCall, Result, Rpc, RpcError, Served, code};
+use crate::rpc::persist::{self, Keeper};
+use crate::rpc::{Persist, RawCall, Result, Rpc, RpcError, Served, code};
 
 /// Interceptors have this much time beyond the handler's, to see how it ended.
 const GRACE: Duration = Duration::from_secs(1);
@@ -32,6 +33,10 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct Running {
     /// The service's handle.
     pub(crate) rpc: Rpc,
+    /// Keeps the service's responses.
+    pub(crate) keeper: Arc<Keeper>,
+    /// What became of this endpoint's.
+    pub(crate) kept: Arc<persist::Counts>,
     pub(crate) about: Arc<About>,
     pub(crate) subject: async_nats::Subject,
     pub(crate) queue: Option<String>,
@@ -127,10 +132,23 @@ impl Running {
             }
             Either::Left(ready(()))
         };
+        let keeper = self.keeper.clone();
         intake.start(take, async move {
             queue.close();
             while all_done.changed().await.is_ok() {}
+            keeper.idle().await;
         })
+    }
+
+    /// What keeps the response of a call, if it is to be kept.
+    pub(crate) fn keep<'a, Req>(
+        &'a self,
+        places: &[Persist<Req>],
+        request: &Req,
+    ) -> impl Future<Output = Result<Option<Box<dyn Keep>>>> + Send + use<'a, Req> {
+        let Running { keeper, about, kept, .. } = self;
+        let writes = keeper.writes(about, kept, places, request);
+        async move { keeper.begin(about, kept, writes?).await }
     }
 
     /// Calls that run, and calls that wait.

@@ -41,13 +41,13 @@ where
     E: Into<BoxError> + 'static,
 {
     async fn serve(&self, incoming: Incoming) -> Result<Served> {
-        let Incoming { call, endpoint: _ } = incoming;
-        let handled = {
-            let request = request(&self.method, call)?;
-            // 1. The request is decoded: keys are made of it here, before the handler has it.
-            (self.handler)(request)
+        let Incoming { call, endpoint } = incoming;
+        let request = request(&self.method, call)?;
+        let keep = match &self.method.0.persist[..] {
+            [] => None,
+            places => endpoint.keep(places, &request.message).await?,
         };
-        let response = match handled.await {
+        let response = match (self.handler)(request).await {
             Ok(response) => response.into(),
             Err(error) => return Err(RpcError::from_boxed(error.into())),
         };
@@ -55,8 +55,6 @@ where
             RpcError::internal("failed to encode the response").with_source(error)
         })?;
         let headers = (!response.headers.is_empty()).then_some(response.headers);
-        // 2. and 3. What is to be kept of the reply goes with it: before it is sent, and after.
-        let keep = None;
         Ok(Served::Reply(Reply { payload, headers, keep }))
     }
 }
