@@ -1,7 +1,7 @@
 //! One NATS connection and all that stands on it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::counters::{self, Counters, CountersConfig};
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kv::{self, Kv};
+use crate::kv::{self, KeyCodec, Kv};
 use crate::metrics;
 use crate::pubsub::{PubSub, memory, nats};
 use crate::rpc::Rpc;
@@ -51,6 +51,8 @@ struct Inner {
     life: Arc<Life>,
     pubsub: PubSub,
     kv: Kv,
+    /// The buckets of services, made when first needed.
+    kept: OnceLock<Kv>,
     counters: counters::Stores,
 }
 
@@ -128,7 +130,8 @@ impl Connector {
     ) -> Connector {
         let life = Life::begin(back_end, settings.drain_timeout(), kv.locks(), metrics);
         let pubsub = PubSub::configured(driver, life.clone(), &settings);
-        Connector(Arc::new(Inner { settings, life, pubsub, kv, counters }))
+        let kept = OnceLock::new();
+        Connector(Arc::new(Inner { settings, life, pubsub, kv, kept, counters }))
     }
 
     /// The settings that it was made with.
@@ -168,7 +171,18 @@ impl Connector {
     /// stores for what is kept of responses.
     #[must_use]
     pub fn rpc(&self) -> Rpc {
-        Rpc::new(self.pubsub()).with_kv(self.kv())
+        Rpc::new(self.pubsub()).with_kv(self.kept())
+    }
+
+    /// Key-value for the responses of services, whose buckets have keys as they are unless they say
+    /// otherwise: clients in other languages write and read them too.
+    fn kept(&self) -> Kv {
+        let BackEnd::Nats(link) = &self.0.life.back_end else { return self.kv() };
+        let kept = self.0.kept.get_or_init(|| {
+            let driver = kv::nats::NatsDriver::with_key_codec(link.clone(), KeyCodec::Raw);
+            Kv::configured(driver, &self.0.settings)
+        });
+        kept.clone()
     }
 
     /// The raw client, for what this library does not cover.

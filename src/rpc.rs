@@ -20,6 +20,7 @@ mod persist;
 #[cfg(feature = "protobuf")]
 pub mod protobuf;
 mod server;
+mod stored;
 mod stream;
 
 pub use client::{Client, Unary};
@@ -35,6 +36,7 @@ pub use method::{Kind, Method};
 pub use micro::{EndpointInfo, EndpointStats, ServiceInfo, ServicePing, ServiceStats};
 pub use persist::{Persist, Policy, Receipt, StoreStatus};
 pub use server::{Endpoint, Group, Service, ServiceBuilder, ServiceHealth};
+pub use stored::{Answer, Change, Changes, Origin, Stored, Through};
 pub use stream::{ClientStream, Open, Receiver, Sender};
 
 use crate::kv::Kv;

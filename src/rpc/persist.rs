@@ -13,9 +13,10 @@ use std::time::Duration;
 
 pub(crate) use counts::Counts;
 pub(crate) use keeper::Keeper;
+pub(crate) use plan::plan;
 pub use receipt::Receipt;
 pub use shelf::StoreStatus;
-pub(crate) use shelf::{Shelf, Stores};
+pub(crate) use shelf::{Shelf, Store, Stores};
 
 use crate::error::Result;
 use crate::{kv, objects};
@@ -68,7 +69,7 @@ pub struct Persist<Req> {
     pub(crate) timeout: Duration,
 }
 
-type KeyOf<Req> = dyn Fn(&Req) -> Result<String> + Send + Sync;
+pub(crate) type KeyOf<Req> = dyn Fn(&Req) -> Result<String> + Send + Sync;
 
 /// Where responses go.
 #[derive(Debug, Clone, PartialEq, Eq)]

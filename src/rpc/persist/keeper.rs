@@ -15,9 +15,8 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::lanes::{Lanes, Ticket};
-use super::plan::plan;
 use super::shelf::START_TIME;
-use super::{Counts, Persist, Place, Policy, Receipt, Shelf, StoreStatus, Stores};
+use super::{Counts, Persist, Place, Policy, Receipt, Shelf, StoreStatus, Stores, plan};
 use crate::connector::status::RateLimit;
 use crate::deadline::{after, poll_once, within};
 use crate::error::{Error, ErrorKind, Result};
