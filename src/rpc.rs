@@ -10,6 +10,7 @@ mod client;
 mod code_first;
 mod codec;
 mod config;
+mod discovery;
 mod error;
 mod interceptor;
 mod key;
@@ -28,6 +29,7 @@ pub use client::{Client, Unary};
 pub use code_first::{key, service};
 pub use codec::{Codec, Json, MessagePack};
 pub use config::ServiceConfig;
+pub use discovery::{Discover, Found, Search};
 pub use error::{RpcError, code};
 pub use interceptor::{Interceptor, Next, RawCall, Reply, Served};
 pub use key::{KeyPart, KeyText};
@@ -102,6 +104,12 @@ impl Rpc {
     /// A service to add endpoints to and to start.
     pub fn service(&self, config: ServiceConfig) -> ServiceBuilder {
         ServiceBuilder::new(self.clone(), config)
+    }
+
+    /// Asks services for themselves.
+    #[must_use]
+    pub fn discover(&self) -> Discover {
+        Discover::new(self.clone())
     }
 
     /// A client of a service.

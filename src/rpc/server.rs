@@ -306,7 +306,7 @@ pub(crate) fn joined(left: &str, right: &str) -> String {
 }
 
 /// Refuses what the micro protocol does not take as a name.
-fn check_name(what: &'static str, name: &str) -> Result<()> {
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
     let right = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     if !name.is_empty() && name.bytes().all(right) {
         return Ok(());
