@@ -9,7 +9,9 @@ use nats_connector::rpc::{
 use nats_connector::{BoxError, Error};
 use testkit::Server;
 
-use crate::{connect, connect_with, find, get, get_profile, profiles, raw, serve, serve_with, settled};
+use crate::{
+    connect, connect_with, find, get, get_profile, profiles, raw, serve, serve_with, settled,
+};
 
 const SUBJECT: &str = "api.v1.profiles.get_profile";
 
