@@ -103,7 +103,8 @@
 /// # Options of a method
 ///
 /// In `#[rpc(..)]`: `name` (default: the method's), `timeout`, `codec`, `queue`, `concurrency`,
-/// `waiting` and `metadata(..)`, as above; `skip` for a method that is no endpoint; and for unary
+/// `waiting` and `metadata(..)`, as above; `window = 64`, how far a [stream](crate::rpc::Method::window)
+/// may be ahead of its reader; `skip` for a method that is no endpoint; and for unary
 /// ones `kv(..)` and `objects(..)`, which keep each response of a call that succeeds:
 ///
 /// | | | |

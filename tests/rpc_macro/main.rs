@@ -2,6 +2,7 @@
 
 mod calls;
 mod shapes;
+mod streams;
 
 use std::time::Duration;
 

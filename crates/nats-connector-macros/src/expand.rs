@@ -95,7 +95,8 @@ fn description(service: &Service, method: &Method) -> TokenStream {
     // A type that has no such codec is an error at the method.
     let span = Span::call_site().located_at(method.ident.span());
     let new = quote_spanned!(span=> #crate_::rpc::Method::with_codec);
-    quote!(#new(#name, #codec) #timeout #metadata #(#stores)*)
+    let window = method.window.as_ref().map(|messages| quote!(.window(#messages)));
+    quote!(#new(#name, #codec) #timeout #window #metadata #(#stores)*)
 }
 
 fn metadata(entries: &[(String, TokenStream)]) -> TokenStream {
@@ -252,17 +253,31 @@ fn client(service: &Service, names: &Names<'_>) -> TokenStream {
 fn call(crate_: &TokenStream, method: &Method, vis: &Visibility) -> TokenStream {
     let Method { ident, request, response, .. } = method;
     let attributes = method.attributes();
-    let (taken, given) = match method.argument {
-        Argument::None => (None, quote!(())),
-        _ => (Some(quote!(, request: #request)), quote!(request)),
+    let rpc = quote!(#crate_::rpc);
+    let (call, opens) = match method.shape {
+        Shape::Unary => (quote!(call), quote!(#rpc::Unary<#response>)),
+        Shape::ServerStream => {
+            (quote!(server_stream), quote!(#rpc::Open<#rpc::Receiver<#response>>))
+        }
+        Shape::ClientStream => {
+            (quote!(client_stream), quote!(#rpc::Open<#rpc::ClientStream<#request, #response>>))
+        }
+        Shape::Bidi => {
+            let ends = quote!((#rpc::Sender<#request>, #rpc::Receiver<#response>));
+            (quote!(bidi), quote!(#rpc::Open<#ends>))
+        }
     };
-    match method.shape {
-        Shape::Unary => quote! {
-            #attributes
-            #vis fn #ident(&self #taken) -> #crate_::Call<#crate_::rpc::Unary<#response>> {
-                self.client.call(&self.methods.#ident, #given)
-            }
-        },
-        Shape::ServerStream | Shape::ClientStream | Shape::Bidi => TokenStream::new(),
+    let (taken, given) = match (method.shape, method.argument) {
+        (Shape::ClientStream | Shape::Bidi, _) => (None, None),
+        (_, Argument::None) => (None, Some(quote!(, ()))),
+        (_, Argument::Message | Argument::Request) => {
+            (Some(quote!(, request: #request)), Some(quote!(, request)))
+        }
+    };
+    quote! {
+        #attributes
+        #vis fn #ident(&self #taken) -> #crate_::Call<#opens> {
+            self.client.#call(&self.methods.#ident #given)
+        }
     }
 }

@@ -15,13 +15,14 @@ use crate::options::{Given, Options, Problems, Written};
 use crate::store::{self, Kind, Store};
 use crate::values::{Text, name, subject};
 
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "name",
     "timeout",
     "codec",
     "metadata",
     "concurrency",
     "waiting",
+    "window",
     "queue",
     "kv",
     "objects",
@@ -30,6 +31,8 @@ const KNOWN: [&str; 10] = [
 /// The most calls of an endpoint that can run, and that can wait.
 const MAX_CONCURRENCY: u64 = 65_536;
 const MAX_WAITING: u64 = 1_000_000;
+/// The most items that a stream can be ahead of its reader.
+const MAX_WINDOW: u64 = 65_536;
 
 /// How many messages go each way.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,6 +72,7 @@ pub(crate) struct Method {
     pub(crate) timeout: Option<TokenStream>,
     pub(crate) concurrency: Option<TokenStream>,
     pub(crate) waiting: Option<TokenStream>,
+    pub(crate) window: Option<TokenStream>,
     pub(crate) queue: Option<Queue>,
     pub(crate) metadata: Vec<(String, TokenStream)>,
     pub(crate) stores: Vec<Store>,
@@ -102,6 +106,13 @@ impl Method {
         let queue = options.read("queue", problems, queue);
         let metadata = metadata(&mut options, problems);
         let streams = types.as_ref().is_some_and(|it| it.shape != Shape::Unary);
+        let window = options.take("window").and_then(|option| {
+            if !streams && types.is_some() {
+                let problem = "`window` is of streams; this method has none";
+                problems.at(option.span, problem);
+            }
+            problems.keep(option.number(1..=MAX_WINDOW))
+        });
         let mut stores = Vec::new();
         for (kind, word) in [(Kind::Kv, "kv"), (Kind::Objects, "objects")] {
             match options.take(word) {
@@ -128,6 +139,7 @@ impl Method {
             timeout,
             concurrency,
             waiting,
+            window,
             queue,
             metadata,
             stores,

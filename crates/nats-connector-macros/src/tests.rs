@@ -78,6 +78,7 @@ fn options_of_a_method() {
         ),
         ("name = \"a.b\"", "\"a.b\"", "letters, digits"),
         ("waiting = 1_000_001", "1_000_001", "a whole number from 0 to 1000000"),
+        ("window = 8", "window", "`window` is of streams; this method has none"),
         ("skip = 1", "1", "`true` or `false`"),
         ("skip, timeout = \"1s\"", "timeout", "a skipped method has no other options"),
         ("kv", "kv", "`kv` expects a list, as `kv(bucket"),
