@@ -139,8 +139,7 @@ async fn a_codec_of_ones_own_within_a_function() {
     assert!(error.is(rpc::code::INVALID_ARGUMENT), "{error}");
 }
 
-/// What others are called after is not a service's alone.
-#[expect(dead_code, reason = "what matters is that it compiles")]
+/// For those who hand this crate on under a name of their own.
 mod through_another_crate {
     mod framework {
         pub(super) use nats_connector as nats;
