@@ -1,0 +1,7 @@
+//! Services made of the .proto files beside: those of the examples, and a corpus that covers the
+//! protobuf language, all of it compiled.
+
+#[allow(missing_docs, reason = "messages have the comments that their files have")]
+pub mod proto {
+    nats_connector::include_proto!();
+}
