@@ -275,7 +275,7 @@ impl Check<'_> {
         let stream: Option<StreamOptions> =
             self.take(&here, read(pool, &options, "natsmicro.stream"))?;
         let max_inflight = stream.and_then(|it| {
-            self.number(&here.field(1), "max_inflight", it.max_inflight.into(), None)
+            self.number(&here.field(1), "max_inflight", it.max_inflight.into(), Some(65_536))
         });
 
         let here = place.field(KV_STORE);

@@ -37,17 +37,17 @@ impl Context<'_> {
             ),
             Shape::ServerStream => (
                 format!(", request: {request}"),
-                format!("{library}::Call<rpc::ServerStreamCall<{response}>>"),
+                format!("{library}::Call<rpc::Open<rpc::Receiver<{response}>>>"),
                 format!("self.client.server_stream({method}, request)"),
             ),
             Shape::ClientStream => (
                 String::new(),
-                format!("{library}::Call<rpc::ClientStreamCall<{request}, {response}>>"),
+                format!("{library}::Call<rpc::Open<rpc::ClientStream<{request}, {response}>>>"),
                 format!("self.client.client_stream({method})"),
             ),
             Shape::Bidi => (
                 String::new(),
-                format!("{library}::Call<rpc::BidiCall<{request}, {response}>>"),
+                format!("{library}::Call<rpc::Open<(rpc::Sender<{request}>, rpc::Receiver<{response}>)>>"),
                 format!("self.client.bidi({method})"),
             ),
         };
