@@ -19,6 +19,10 @@ use crate::template::Template;
 const SERVICE_OPTIONS: i32 = 3;
 const METHOD_OPTIONS: i32 = 4;
 
+/// The most calls of a method that run, and that wait.
+const CONCURRENCY: Option<u64> = Some(65_536);
+const WAITING: Option<u64> = Some(1_000_000);
+
 /// Names of types and traits that the code of a service has use for.
 const USED: &[&str] = &["Clone", "Debug", "Into", "S", "Self_", "Send", "String", "Sync", "Vec"];
 
@@ -133,7 +137,8 @@ impl Check<'_> {
         self.error_codes(&place.field(9), &options.error_codes);
         let timeout = self.time(&place.field(6), "timeout", options.timeout.as_ref());
         let concurrency =
-            self.number(&place.field(102), "concurrency", options.concurrency.into(), None);
+            self.number(&place.field(102), "concurrency", options.concurrency.into(), CONCURRENCY);
+        let waiting = self.number(&place.field(103), "waiting", options.waiting.into(), WAITING);
 
         let mut methods: Vec<Method> = Vec::new();
         for method in descriptor.methods() {
@@ -162,7 +167,8 @@ impl Check<'_> {
             timeout,
             json: options.json,
             queue_group,
-            concurrency: concurrency.and_then(|it| usize::try_from(it).ok()),
+            concurrency,
+            waiting,
             error_codes: options.error_codes,
             methods,
         })
@@ -269,7 +275,8 @@ impl Check<'_> {
         }
         let timeout = self.time(&here.field(1), "timeout", endpoint.timeout.as_ref());
         let concurrency =
-            self.number(&here.field(100), "concurrency", endpoint.concurrency.into(), None);
+            self.number(&here.field(100), "concurrency", endpoint.concurrency.into(), CONCURRENCY);
+        let waiting = self.number(&here.field(101), "waiting", endpoint.waiting.into(), WAITING);
 
         let here = place.field(STREAM);
         let stream: Option<StreamOptions> =
@@ -294,8 +301,9 @@ impl Check<'_> {
             response: descriptor.output().full_name().to_owned(),
             timeout,
             metadata: endpoint.metadata.into_iter().collect(),
-            concurrency: concurrency.and_then(|it| usize::try_from(it).ok()),
-            max_inflight: max_inflight.and_then(|it| usize::try_from(it).ok()),
+            concurrency,
+            waiting,
+            max_inflight,
             kv,
             objects,
         })
@@ -318,9 +326,16 @@ impl Check<'_> {
         number(102, "max_bytes", "max_bytes", it.max_bytes, None);
         number(103, "max_value_size", "max_value_size", it.max_value_size.into(), None);
         settings.extend(it.compression.then_some(("compression", Setting::On)));
-        let policy = self.policy(place, it.policy);
-        let client_only = it.client_only;
-        Some(Store { bucket: it.bucket, key, escape: it.escape, policy, client_only, settings })
+        Some(Store {
+            bucket: it.bucket,
+            key,
+            escape: it.escape,
+            policy: self.policy(place, it.policy, it.receipt),
+            client_only: it.client_only,
+            receipt: it.receipt,
+            write_timeout: self.time(&place.field(108), "write_timeout", it.write_timeout.as_ref()),
+            settings,
+        })
     }
 
     fn objects(
@@ -339,9 +354,16 @@ impl Check<'_> {
         number(102, "max_bytes", it.max_bytes);
         number(103, "max_chunk_size", it.max_chunk_size.into());
         settings.extend(it.compression.then_some(("compression", Setting::On)));
-        let policy = self.policy(place, it.policy);
-        let client_only = it.client_only;
-        Some(Store { bucket: it.bucket, key, escape: it.escape, policy, client_only, settings })
+        Some(Store {
+            bucket: it.bucket,
+            key,
+            escape: it.escape,
+            policy: self.policy(place, it.policy, it.receipt),
+            client_only: it.client_only,
+            receipt: it.receipt,
+            write_timeout: self.time(&place.field(108), "write_timeout", it.write_timeout.as_ref()),
+            settings,
+        })
     }
 
     /// The key of what a method keeps in `bucket`.
@@ -407,8 +429,14 @@ impl Check<'_> {
         settings
     }
 
-    fn policy(&mut self, place: &Place, policy: i32) -> Option<&'static str> {
-        match Policy::try_from(policy) {
+    fn policy(&mut self, place: &Place, policy: i32, receipt: bool) -> Option<&'static str> {
+        let policy = Policy::try_from(policy);
+        if receipt && matches!(policy, Ok(Policy::Unspecified | Policy::AfterReply)) {
+            let text = "receipt is asked for of a reply that is sent before anything is stored; set \
+                        policy: POLICY_BEFORE_REPLY or POLICY_REQUIRED";
+            self.problem(&place.field(107), text);
+        }
+        match policy {
             Ok(Policy::Unspecified) => None,
             Ok(Policy::AfterReply) => Some("AfterReply"),
             Ok(Policy::BeforeReply) => Some("BeforeReply"),

@@ -17,7 +17,8 @@ pub(crate) struct Service {
     pub(crate) timeout: Option<Duration>,
     pub(crate) json: bool,
     pub(crate) queue_group: QueueGroup,
-    pub(crate) concurrency: Option<usize>,
+    pub(crate) concurrency: Option<u64>,
+    pub(crate) waiting: Option<u64>,
     pub(crate) error_codes: Vec<String>,
     /// Without those to be skipped.
     pub(crate) methods: Vec<Method>,
@@ -41,8 +42,9 @@ pub(crate) struct Method {
     pub(crate) response: String,
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: BTreeMap<String, String>,
-    pub(crate) concurrency: Option<usize>,
-    pub(crate) max_inflight: Option<usize>,
+    pub(crate) concurrency: Option<u64>,
+    pub(crate) waiting: Option<u64>,
+    pub(crate) max_inflight: Option<u64>,
     pub(crate) kv: Option<Store>,
     pub(crate) objects: Option<Store>,
 }
@@ -55,6 +57,8 @@ pub(crate) struct Store {
     pub(crate) escape: bool,
     pub(crate) policy: Option<&'static str>,
     pub(crate) client_only: bool,
+    pub(crate) receipt: bool,
+    pub(crate) write_timeout: Option<Duration>,
     /// What the bucket's configuration says: methods and their arguments.
     pub(crate) settings: Vec<(&'static str, Setting)>,
 }

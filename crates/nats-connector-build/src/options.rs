@@ -43,6 +43,8 @@ pub(crate) struct ServiceOptions {
     pub(crate) no_queue_group: bool,
     #[prost(int32, tag = "102")]
     pub(crate) concurrency: i32,
+    #[prost(int32, tag = "103")]
+    pub(crate) waiting: i32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -55,6 +57,8 @@ pub(crate) struct EndpointOptions {
     pub(crate) metadata: HashMap<String, String>,
     #[prost(int32, tag = "100")]
     pub(crate) concurrency: i32,
+    #[prost(int32, tag = "101")]
+    pub(crate) waiting: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
@@ -102,6 +106,10 @@ pub(crate) struct KvStoreOptions {
     pub(crate) policy: i32,
     #[prost(bool, tag = "106")]
     pub(crate) escape: bool,
+    #[prost(bool, tag = "107")]
+    pub(crate) receipt: bool,
+    #[prost(message, optional, tag = "108")]
+    pub(crate) write_timeout: Option<Duration>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -130,6 +138,10 @@ pub(crate) struct ObjectStoreOptions {
     pub(crate) policy: i32,
     #[prost(bool, tag = "106")]
     pub(crate) escape: bool,
+    #[prost(bool, tag = "107")]
+    pub(crate) receipt: bool,
+    #[prost(message, optional, tag = "108")]
+    pub(crate) write_timeout: Option<Duration>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -47,21 +47,34 @@ impl Context<'_> {
             ),
             Shape::Bidi => (
                 String::new(),
-                format!("{library}::Call<rpc::Open<(rpc::Sender<{request}>, rpc::Receiver<{response}>)>>"),
+                format!(
+                    "{library}::Call<rpc::Open<(rpc::Sender<{request}>, rpc::Receiver<{response}>)>>"
+                ),
                 format!("self.client.bidi({method})"),
             ),
         };
         let mut out =
             format!("{docs}pub fn {name}(&self{arguments}) -> {result} {{\n{body}\n}}\n\n");
 
-        for (key, _) in call.keys() {
-            let part = if key == call.name { &call.part } else { &key };
+        let stores = [
+            ("kv", "bucket", &call.method.kv),
+            ("objects", "bucket of objects", &call.method.objects),
+        ];
+        for (place, bucket, _) in stores.iter().filter(|(_, _, store)| store.is_some()) {
             out.push_str(&format!(
-                "/// The key that a response of `{}` to this request is kept under.\n///\n\
-                 /// # Errors\n/// `InvalidInput` for a value that cannot stand in a key.\n\
-                 pub fn {part}_key(&self, request: &{request}) -> {library}::Result<String> {{\n\
+                "/// The responses of `{}` that are kept in its {bucket}.\n\
+                 pub fn {place}_{}(&self) -> rpc::Stored<{request}, {response}> {{\n\
+                 self.client.{place}({method})\n}}\n\n",
+                call.method.proto_name, call.part
+            ));
+        }
+        if let Some((key, _)) = call.keys().first() {
+            out.push_str(&format!(
+                "/// The key that the response of `{}` to this request is kept under.\n///\n\
+                 /// # Errors\n/// `InvalidInput` naming the field that cannot stand in a key.\n\
+                 pub fn {}_key(&self, request: &{request}) -> {library}::Result<String> {{\n\
                  keys::{key}(request)\n}}\n\n",
-                call.method.proto_name
+                call.method.proto_name, call.part
             ));
         }
         out

@@ -112,6 +112,12 @@ impl Context<'_> {
         if let Some(policy) = store.policy {
             out.push_str(&format!(".policy(rpc::Policy::{policy})"));
         }
+        if store.receipt {
+            out.push_str(".receipt()");
+        }
+        if let Some(timeout) = store.write_timeout {
+            out.push_str(&format!(".timeout({})", time(timeout)));
+        }
         if store.client_only {
             out.push_str(".client_only()");
         }

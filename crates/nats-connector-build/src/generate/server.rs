@@ -32,6 +32,9 @@ impl Context<'_> {
         if let Some(calls) = self.service.concurrency {
             builder.push_str(&format!(".concurrency({calls})"));
         }
+        if let Some(calls) = self.service.waiting {
+            builder.push_str(&format!(".waiting({calls})"));
+        }
         format!(
             "/// Takes calls to a [`{name}`].\n\
              #[derive(Debug)]\n\
@@ -88,6 +91,9 @@ fn endpoint(service: &str, call: &Call<'_>) -> String {
     );
     if let Some(calls) = call.method.concurrency {
         out.push_str(&format!(".concurrency({calls})"));
+    }
+    if let Some(calls) = call.method.waiting {
+        out.push_str(&format!(".waiting({calls})"));
     }
     out + "\n}"
 }

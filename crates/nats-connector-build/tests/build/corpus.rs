@@ -73,6 +73,9 @@ fn options_become_the_description() {
             "request: rpc::Request<super::super::super::common::v1::Money>",
             "rpc.service(config()).queue(\"orders\").concurrency(32)",
             ".concurrency(4)",
+            "pub fn kv_cancel_order(&self) -> rpc::Stored<super::Order, ()>",
+            "pub fn objects_cancel_order(&self) -> rpc::Stored<super::Order, ()>",
+            "pub fn cancel_order_key(&self, request: &super::Order)",
             "Method<super::super::Order, ()>",
             "pub fn get_order(request: &super::super::GetOrderRequest)",
             ".escaping().text(\"order.\").field(\"customer.address.country\", \
@@ -80,8 +83,8 @@ fn options_become_the_description() {
             ".field(\"region\", &super::super::super::super::common::v1::Region::try_from(request.region)\
              .ok().map(|it| it.as_str_name()))?",
             ".field(\"number\", &request.number)?",
-            "pub fn kv_cancel_order(",
-            "pub fn objects_cancel_order(",
+            "pub fn kv_cancel_order(request:",
+            "pub fn objects_cancel_order(request:",
             "pub const ORDER_EXPIRED: &str = \"ORDER_EXPIRED\";",
             "pub fn order_expired(message: impl Into<String>) -> RpcError",
             "pub fn is_order_expired(error: &RpcError) -> bool",
@@ -99,7 +102,8 @@ fn stores_have_all_their_options() {
             "kv::BucketConfig::new(\"both\").ttl(::std::time::Duration::from_millis(250))",
             ".replicas(1).storage(::nats_connector::kv::Storage::Memory).history(64)",
             ".max_bytes(1048576).max_value_size(65536).compression(true)",
-            "super::keys::both).policy(rpc::Policy::Required)",
+            "super::keys::both).policy(rpc::Policy::Required)\
+             .receipt().timeout(::std::time::Duration::from_secs(3))",
             "objects::BucketConfig::new(\"both\").ttl(::std::time::Duration::new(90, 1))",
             ".storage(::nats_connector::kv::Storage::File)",
             ".max_bytes(10485760).max_chunk_size(65536).compression(true)",

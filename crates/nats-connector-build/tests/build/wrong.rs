@@ -107,6 +107,10 @@ fn stores_are_checked() {
         &[(12, "below 100 ms")],
     );
     wrong_method(
+        r#"    option (natsmicro.kv_store) = {bucket: "b" key_template: "{id}" receipt: true};"#,
+        &[(12, "receipt is asked for of a reply that is sent before")],
+    );
+    wrong_method(
         r#"    option (natsmicro.endpoint) = {timeout: {seconds: -3}, concurrency: -1};"#,
         &[(12, "timeout is -3 s"), (12, "concurrency is -1")],
     );
