@@ -16,6 +16,7 @@ use refusal::is_between_leaders;
 
 mod clock;
 mod consumer;
+pub(crate) mod feed;
 mod options;
 mod position;
 mod refusal;
@@ -27,8 +28,8 @@ pub(crate) use consumer::create_consumer;
 pub(crate) use options::{Options, nanos};
 pub(crate) use position::Position;
 pub(crate) use refusal::{
-    MESSAGE_TOO_LARGE, STREAM_FULL, SUBJECTS_OVERLAP, error, has_code, is_incomplete,
-    is_switched_off, is_temporary, is_wrong_last_sequence,
+    MESSAGE_TOO_LARGE, STREAM_FULL, STREAM_SEALED, SUBJECTS_OVERLAP, error, has_code,
+    is_incomplete, is_switched_off, is_temporary, is_wrong_last_sequence,
 };
 pub(crate) use stored::read_message;
 pub(crate) use stream::{

@@ -30,6 +30,7 @@ mod config;
 pub mod driver;
 mod info;
 mod memory;
+pub(crate) mod nats;
 mod status;
 mod target;
 

@@ -25,6 +25,7 @@ use super::tls;
 use crate::deadline::{Deadline, after, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics;
+use crate::objects::nats::Uploads;
 use crate::settings::{Settings, WhenDisconnected};
 use crate::streams::Declared;
 
@@ -48,6 +49,7 @@ pub(crate) struct Link {
     pub(crate) changing_stream: tokio::sync::Mutex<()>,
     /// The streams that were declared here, which are made again when they are gone.
     declared: Arc<Declared>,
+    uploads: Arc<Uploads>,
     /// Hands out answers. Its subscriber keeps the connection open, so it must not outlive this.
     listener: AbortHandle,
 }
@@ -101,6 +103,7 @@ impl Link {
             sources: Sources::default(),
             changing_stream: tokio::sync::Mutex::new(()),
             declared: Arc::default(),
+            uploads: Arc::default(),
             listener,
         });
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&link);
@@ -553,6 +556,11 @@ impl Link {
 
     pub(crate) fn declared(&self) -> &Arc<Declared> {
         &self.declared
+    }
+
+    /// The changes of objects that are under way.
+    pub(crate) fn uploads(&self) -> &Arc<Uploads> {
+        &self.uploads
     }
 
     pub(crate) fn sources(&self) -> &Sources {

@@ -23,6 +23,7 @@ const REPLICAS_NEED_A_CLUSTER: u64 = 10074;
 pub(crate) const STREAM_FULL: u64 = 10077;
 const WORK_QUEUE_UNFILTERED: u64 = 10099;
 const WORK_QUEUE_TAKEN: u64 = 10100;
+pub(crate) const STREAM_SEALED: u64 = 10109;
 const MAX_BYTES_REQUIRED: u64 = 10113;
 const MAX_BYTES_LIMIT: u64 = 10122;
 const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
@@ -44,7 +45,9 @@ pub(crate) fn error(failure: &ApiError) -> Error {
         // The same refusal has two numbers, depending on the server and on replication.
         WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_CONSTANT => ErrorKind::Conflict,
         MESSAGE_TOO_LARGE | STREAM_FULL => ErrorKind::TooLarge,
-        REPLICAS_NEED_A_CLUSTER | TTL_DISABLED | ATOMIC_DISABLED => ErrorKind::Unsupported,
+        REPLICAS_NEED_A_CLUSTER | TTL_DISABLED | ATOMIC_DISABLED | STREAM_SEALED => {
+            ErrorKind::Unsupported
+        }
         INVALID_CONFIG | UPDATE_REFUSED | TTL_INVALID | MAX_BYTES_REQUIRED | MAX_BYTES_LIMIT => {
             ErrorKind::InvalidInput
         }
@@ -74,6 +77,7 @@ fn remedy(code: u64) -> Option<&'static str> {
         STREAMS_LIMIT => "delete a stream, or raise the account's limit of streams",
         MEMORY_LIMIT => "free memory storage, or raise the limit of the account or server",
         STORAGE_LIMIT => "free file storage, or raise the limit of the account or server",
+        STREAM_SEALED => "it is sealed and takes no changes any more",
         MAX_BYTES_REQUIRED => "set max_bytes: the account demands it",
         MAX_BYTES_LIMIT => "set a lower max_bytes, or raise the account's limit",
         _ => return None,

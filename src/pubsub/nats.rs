@@ -5,7 +5,7 @@ mod batch;
 pub(super) mod config;
 mod consumer;
 mod ingest;
-mod many;
+pub(crate) mod many;
 mod streams;
 
 use std::collections::VecDeque;

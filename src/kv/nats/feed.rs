@@ -4,7 +4,6 @@
 //! one server, which is pulled from in bounded batches and made anew after any doubt.
 
 mod compare;
-mod consumer;
 mod live;
 mod names;
 mod watch;
@@ -18,7 +17,6 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::time::Instant;
 
-use self::consumer::{Consumer, Next, Start};
 use self::names::Names;
 pub(super) use self::watch::watch;
 use super::bucket::Bucket;
@@ -26,9 +24,18 @@ use super::{is_gone, message};
 use crate::connector::Link;
 use crate::deadline::within;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream::feed::{Consumer, Delivered, Next, Start};
 use crate::kv::Key;
 use crate::kv::driver::{Filter, Update, What};
 use crate::kv::retry::Retry;
+
+impl Delivered {
+    /// What the message did to its key.
+    fn what(self, bucket: &Bucket) -> What {
+        let headers = message::Headers::read(self.headers.as_ref());
+        message::what(bucket, &headers, self.sequence, self.stored, self.payload)
+    }
+}
 
 /// Whether a server takes more than one subject for a consumer.
 const SEVERAL_SUBJECTS: (u64, u64, u64) = (2, 10, 0);

@@ -32,6 +32,7 @@ const MOVE_AT_MOST: Duration = Duration::from_secs(20);
 /// A batch that could not be ended for so long has ended by itself.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
+/// A pipeline for a run of its own, which a connector that drains does not begin.
 pub(super) async fn open(
     link: &Arc<Link>,
     config: PipelineConfig,
@@ -41,6 +42,16 @@ pub(super) async fn open(
     if link.status().is_draining() {
         return Err(closed());
     }
+    open_always(link, config, deadline).await.map(Some)
+}
+
+/// A pipeline for what a handler does, also while the connector drains.
+pub(crate) async fn open_always(
+    link: &Arc<Link>,
+    config: PipelineConfig,
+    deadline: Instant,
+) -> Result<Box<dyn Pipeline>> {
+    link.ready(deadline).await?;
     let capacity = link.settings().subscription_capacity();
     if config.window > capacity {
         return Err(Error::new(
@@ -69,7 +80,7 @@ pub(super) async fn open(
             return Err(error);
         }
     };
-    Ok(Some(Box::new(Many {
+    Ok(Box::new(Many {
         client: link.client().clone(),
         statistics: link.client().statistics(),
         control,
@@ -83,7 +94,7 @@ pub(super) async fn open(
         answers: VecDeque::new(),
         unanswered: 0,
         left: None,
-    })))
+    }))
 }
 
 struct Many {

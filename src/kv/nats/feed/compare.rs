@@ -5,12 +5,12 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
-use super::consumer::{Consumer, Next, Start};
 use super::names::Names;
 use crate::connector::Link;
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jetstream;
+use crate::jetstream::feed::{Consumer, Next, Start, TRY};
 use crate::kv::nats::bucket::Bucket;
 
 /// How many keys are looked at together where the listing leaves doubts.
@@ -80,7 +80,7 @@ impl Comparison {
                     return Ok(Some(key));
                 }
                 let subject = names.subject(&key)?;
-                let deadline = after(super::watch::TRY);
+                let deadline = after(TRY);
                 let found =
                     jetstream::last_message(link, &bucket.stream, &subject, deadline).await?;
                 Ok(found.is_none().then_some(key))

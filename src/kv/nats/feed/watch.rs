@@ -15,13 +15,13 @@ use rand::Rng;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::compare::Comparison;
-use super::consumer::{Consumer, Delivered, Next, Start};
 use super::live::Live;
 use super::names::Names;
 use super::{is_retryable, names};
 use crate::connector::{Link, State};
 use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jetstream::feed::{Consumer, Delivered, Next, Start, TRY};
 use crate::jetstream::{self, Info};
 use crate::kv::driver::{Filter, Signal, Update, What};
 use crate::kv::nats::bucket::Bucket;
@@ -30,8 +30,6 @@ use crate::kv::nats::message;
 use crate::kv::retry::Retry;
 use crate::kv::{Glob, KeyCodec};
 
-/// How long one try to begin, at first, or to come back may take.
-pub(super) const TRY: Duration = Duration::from_secs(5);
 /// The pause between tries, before jitter.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often in a row the server must say that the bucket is gone, or older than it was: one that has

@@ -13,17 +13,15 @@ use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
-use super::watch::TRY;
 use crate::connector::Link;
 use crate::connector::status::Denied;
 use crate::deadline::{after, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jetstream;
 use crate::jetstream::Position;
-use crate::kv::driver::What;
-use crate::kv::nats::bucket::Bucket;
-use crate::kv::nats::message;
 
+/// How long one try to make a consumer may take at first.
+pub(crate) const TRY: Duration = Duration::from_secs(5);
 /// The most messages that wait in memory.
 const BATCH: usize = 16_384;
 /// The most bytes that wait in memory, unless a single message is larger.
@@ -42,7 +40,7 @@ const FRESH: Duration = Duration::from_millis(500);
 
 /// Where a consumer begins.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Start {
+pub(crate) enum Start {
     /// With the last message of each subject.
     Last,
     /// With the first message.
@@ -53,26 +51,19 @@ pub(super) enum Start {
 
 /// A message of the stream.
 #[derive(Debug)]
-pub(super) struct Delivered {
-    pub(super) subject: Subject,
-    pub(super) headers: Option<HeaderMap>,
-    pub(super) payload: Bytes,
+pub(crate) struct Delivered {
+    pub(crate) subject: Subject,
+    pub(crate) headers: Option<HeaderMap>,
+    pub(crate) payload: Bytes,
     /// By the stream.
-    pub(super) sequence: u64,
+    pub(crate) sequence: u64,
     /// By the server's clock.
-    pub(super) stored: Option<SystemTime>,
-}
-
-impl Delivered {
-    pub(super) fn what(self, bucket: &Bucket) -> What {
-        let headers = message::Headers::read(self.headers.as_ref());
-        message::what(bucket, &headers, self.sequence, self.stored, self.payload)
-    }
+    pub(crate) stored: Option<SystemTime>,
 }
 
 /// What comes next.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(crate) enum Next {
     Message(Delivered),
     /// All that there was has been given. Told once, until the next message.
     CaughtUp,
@@ -81,7 +72,7 @@ pub(super) enum Next {
 }
 
 #[derive(Debug)]
-pub(super) struct Consumer {
+pub(crate) struct Consumer {
     link: Arc<Link>,
     stream: String,
     name: String,
@@ -107,14 +98,14 @@ pub(super) struct Consumer {
     /// When nothing waited at the server, as far as is known.
     fresh: Instant,
     /// Messages have waited at the server for so long that markers among them may have vanished.
-    pub(super) behind: bool,
+    pub(crate) behind: bool,
 }
 
 impl Consumer {
     /// Makes a consumer of the messages with these subjects. It is asked for again, under another
     /// name, when no answer comes: a server that ends takes with it what it was asked, and a consumer
     /// that was given to that one server never answers.
-    pub(super) async fn create(
+    pub(crate) async fn create(
         link: &Arc<Link>,
         stream: &str,
         subjects: &[String],
@@ -196,7 +187,7 @@ impl Consumer {
 
     /// Begins to read for as long as the connector lives. Asks for messages, and for refusals of
     /// that: the server tells them as events.
-    pub(super) async fn stay(&mut self, deadline: Instant) -> Result<()> {
+    pub(crate) async fn stay(&mut self, deadline: Instant) -> Result<()> {
         self.ends_with_drain = true;
         self.pull(deadline).await?;
         match self.link.refusal(deadline, |denied| self.is_mine(denied)).await? {
@@ -205,14 +196,19 @@ impl Consumer {
         }
     }
 
+    /// Asks for fewer bytes at a time, where no more will be read; at least one message.
+    pub(crate) fn limit_bytes(&mut self, bytes: usize) {
+        self.max_bytes = bytes.clamp(1024, BATCH_BYTES);
+    }
+
     /// Whether all that there was has been given.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.pending == 0
     }
 
     /// The next message, or what there is to say in its place. It waits for as long as it takes, and
     /// can be dropped while it does.
-    pub(super) async fn next(&mut self) -> Next {
+    pub(crate) async fn next(&mut self) -> Next {
         loop {
             if self.open == 0
                 && let Err(error) = self.pull(after(SILENCE)).await
