@@ -11,6 +11,7 @@ use crate::deadline::after;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::{self, KeyCodec, Kv};
 use crate::metrics;
+use crate::objects::{self, Objects};
 use crate::pubsub::{PubSub, memory, nats};
 use crate::rpc::Rpc;
 use crate::settings::Settings;
@@ -51,6 +52,7 @@ struct Inner {
     life: Arc<Life>,
     pubsub: PubSub,
     kv: Kv,
+    objects: Objects,
     /// The buckets of services, made when first needed.
     kept: OnceLock<Kv>,
     counters: counters::Stores,
@@ -83,9 +85,12 @@ impl Connector {
         let link = Link::connect(settings).await.map_err(|error| error.operation("connect"))?;
         let driver = nats::NatsDriver::new(link.clone());
         let kv = Kv::configured(kv::nats::NatsDriver::new(link.clone()), settings);
+        let objects = objects::nats::NatsDriver::new(link.clone());
+        let stores = (kv, Objects::configured(objects, settings));
         let counters = counters::Stores::nats(link.clone());
         let metrics = link.status().metrics().clone();
-        Ok(Connector::build(settings.clone(), BackEnd::Nats(link), driver, kv, counters, metrics))
+        let back_end = BackEnd::Nats(link);
+        Ok(Connector::build(settings.clone(), back_end, driver, stores, counters, metrics))
     }
 
     /// Connects as file, environment and arguments say: [`Settings::load`].
@@ -113,25 +118,27 @@ impl Connector {
         let driver = memory::MemoryDriver::counted(capacity, metrics.clone());
         let buckets = kv::MemoryDriver::with_key_codec(settings.key_codec());
         let kv = Kv::configured(buckets.clone(), &settings);
+        let objects = objects::MemoryDriver::new();
+        let stores = (kv, Objects::configured(objects.clone(), &settings));
         let counts = counters::Counts::default();
         let counters = counters::Stores::Memory(counts.clone());
-        let back_end = BackEnd::Memory(driver.clone(), buckets, counts);
+        let back_end = BackEnd::Memory(driver.clone(), buckets, objects, counts);
         metrics.state(State::Connected);
-        Connector::build(settings, back_end, driver, kv, counters, metrics)
+        Connector::build(settings, back_end, driver, stores, counters, metrics)
     }
 
     fn build(
         settings: Settings,
         back_end: BackEnd,
         driver: impl crate::pubsub::Driver,
-        kv: Kv,
+        (kv, objects): (Kv, Objects),
         counters: counters::Stores,
         metrics: metrics::Connection,
     ) -> Connector {
         let life = Life::begin(back_end, settings.drain_timeout(), kv.locks(), metrics);
         let pubsub = PubSub::configured(driver, life.clone(), &settings);
         let kept = OnceLock::new();
-        Connector(Arc::new(Inner { settings, life, pubsub, kv, kept, counters }))
+        Connector(Arc::new(Inner { settings, life, pubsub, kv, objects, kept, counters }))
     }
 
     /// The settings that it was made with.
@@ -159,6 +166,13 @@ impl Connector {
         self.0.kv.clone()
     }
 
+    /// Objects on this connection, with the default bucket, bucket prefix and serializer of the
+    /// settings.
+    #[must_use]
+    pub fn objects(&self) -> Objects {
+        self.0.objects.clone()
+    }
+
     /// The store of counters `name` (letters, digits, `_` and `-`) on this connection, or as a
     /// [`CountersConfig`] says. Nothing is sent: it is made by the first add.
     #[must_use]
@@ -171,7 +185,7 @@ impl Connector {
     /// stores for what is kept of responses.
     #[must_use]
     pub fn rpc(&self) -> Rpc {
-        Rpc::new(self.pubsub()).with_kv(self.kept())
+        Rpc::new(self.pubsub()).with_kv(self.kept()).with_objects(self.objects())
     }
 
     /// Key-value for the responses of services, whose buckets have keys as they are unless they say

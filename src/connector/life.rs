@@ -16,6 +16,7 @@ use crate::deadline::after;
 use crate::error::{Error, ErrorKind};
 use crate::kv;
 use crate::metrics;
+use crate::objects;
 use crate::pubsub::{Driver, Tasks, memory};
 use crate::streams::Declared;
 
@@ -36,7 +37,7 @@ pub(crate) struct Life {
 
 pub(crate) enum BackEnd {
     Nats(Arc<Link>),
-    Memory(memory::MemoryDriver, kv::MemoryDriver, counters::Counts),
+    Memory(memory::MemoryDriver, kv::MemoryDriver, objects::MemoryDriver, counters::Counts),
     /// A driver of the application's own: it is flushed, not closed.
     Driver(Arc<dyn Driver>),
 }
@@ -130,10 +131,11 @@ impl Life {
                 link.close(last).await;
                 sent
             }
-            BackEnd::Memory(pubsub, kv, counts) => {
+            BackEnd::Memory(pubsub, kv, objects, counts) => {
                 pubsub.close();
                 self.metrics.state(State::Closed);
                 kv.close();
+                objects.close();
                 counts.close();
                 Ok(())
             }
