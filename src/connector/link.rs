@@ -305,16 +305,18 @@ impl Link {
 
     /// As [`request`](Self::request), for what changes nothing: it is sent again when no answer came
     /// for [`PATIENCE`], since a server that ends takes with it what it was asked, and when the
-    /// connection is lost meanwhile, where calls wait for that.
+    /// connection is lost meanwhile, where calls wait for that. An answer to any of them is one: a slow
+    /// server is not asked in vain.
     pub(crate) async fn ask(
         &self,
         subject: Subject,
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Message> {
+        let mut waiting = None;
         loop {
             let turn = deadline.min(Instant::now() + PATIENCE);
-            match self.request(subject.clone(), None, payload.clone(), turn).await {
+            match self.ask_once(&mut waiting, &subject, &payload, turn).await {
                 Err(_) if turn < deadline && turn <= Instant::now() => {}
                 Err(error)
                     if error.kind() == ErrorKind::Unavailable
@@ -326,6 +328,34 @@ impl Link {
                 }
                 answered => return answered,
             }
+        }
+    }
+
+    /// One turn of a question; `waiting` takes the answer also in a later one.
+    async fn ask_once<'a>(
+        &'a self,
+        waiting: &mut Option<(Pending<'a>, Subject)>,
+        subject: &Subject,
+        payload: &Bytes,
+        turn: Instant,
+    ) -> Result<Message> {
+        let requests = &self.shared.requests;
+        requests.may_have_answers()?;
+        let (pending, reply) = waiting.get_or_insert_with(|| requests.register(subject.clone()));
+        let message = OutboundMessage {
+            subject: subject.clone(),
+            reply: Some(reply.clone()),
+            payload: payload.clone(),
+            headers: None,
+        };
+        self.publish(message, turn).await?;
+        let answer = within(turn, pending.answer()).await;
+        match answer {
+            Ok(answer) => {
+                *waiting = None;
+                answer
+            }
+            Err(_) => Err(self.no_outcome().with("subject", subject.as_str())),
         }
     }
 
