@@ -182,7 +182,7 @@ async fn an_outage_ends_adds_in_time() {
     let may_be_made = error.is_timeout();
     let error = hits.get("key").timeout(limit).await.unwrap_err();
     assert!(kinds.contains(&error.kind()), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
     server.restart().await;
     let value = hits.increment("key", 1).timeout(LIMIT).await.unwrap();
     assert!(value == 2 || (value == 3 && may_be_made), "{value}");

@@ -132,7 +132,7 @@ async fn a_store_is_made_as_asked_and_its_differences_are_told() {
     let config = CountersConfig::new("votes").storage(Storage::File);
     assert_eq!(other.counters(config).increment("a", 1).await.unwrap(), 2);
     let told = || async { logs.text().contains("is not as asked") };
-    eventually(Duration::from_secs(5), told).await;
+    eventually(Duration::from_secs(30), told).await;
 
     // A cluster is needed for copies.
     let config = CountersConfig::new("copies").replicas(3);

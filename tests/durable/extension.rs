@@ -6,7 +6,8 @@ use nats_connector::pubsub::Message;
 
 use super::*;
 
-const WAIT: Duration = Duration::from_secs(1);
+/// Long enough for a busy machine to say in time that it is at work.
+const WAIT: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn slow_handlers_and_what_waits_behind_them_are_not_delivered_again() {

@@ -1,7 +1,7 @@
 //! Publishers and a worker process, while servers and workers are killed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nats_connector::Connector;
@@ -119,6 +119,14 @@ async fn publish(connector: Connector, jobs: impl Iterator<Item = usize>, acked:
 async fn leader(url: &str) -> String {
     let connector = connect(url).await;
     let jetstream = connector.jetstream().unwrap();
-    let stream = jetstream.get_stream("JOBS").await.unwrap();
-    stream.cached_info().cluster.clone().unwrap().leader.unwrap()
+    let leader = Mutex::new(None);
+    // Servers that are short of time elect anew.
+    eventually(LIMIT, || async {
+        if let Ok(stream) = jetstream.get_stream("JOBS").await {
+            *leader.lock().unwrap() = stream.cached_info().cluster.clone().unwrap().leader;
+        }
+        leader.lock().unwrap().is_some()
+    })
+    .await;
+    leader.into_inner().unwrap().unwrap()
 }

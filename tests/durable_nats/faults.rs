@@ -1,8 +1,9 @@
 //! Members live through servers that end, networks that fail, and consumers and streams that are
 //! deleted under them. What was acknowledged is delivered at least once.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nats_connector::pubsub::driver::{Deliveries, Settlement, Start};
@@ -10,7 +11,7 @@ use nats_connector::streams::StreamConfig;
 use serde_json::{Value, json};
 use testkit::{Proxy, Server, eventually, size};
 
-use super::{Bench, CONSUMER, LONG, STREAM, all_of, config, next, number, quiet, soon};
+use super::{Bench, CONSUMER, LONG, STREAM, all_of, config, next, next_until, number, quiet, soon};
 
 /// Publishes numbers until told to stop, each again until a stream has acknowledged it.
 pub(crate) fn publish_on(url: &str, stop: &Arc<AtomicBool>) -> tokio::task::JoinHandle<u64> {
@@ -45,7 +46,7 @@ pub(crate) async fn work_on(
     seen: &mut Vec<u64>,
 ) -> u64 {
     let mut published = published;
-    let mut distinct: std::collections::BTreeSet<u64> = seen.iter().copied().collect();
+    let mut distinct: BTreeSet<u64> = seen.iter().copied().collect();
     let mut last = None;
     let limit = Instant::now() + LONG * 2;
     while last.is_none_or(|last| (distinct.len() as u64) < last) {
@@ -222,22 +223,19 @@ async fn several_members_make_a_deleted_consumer_again() {
     bench.publish(0..100).await;
     let mut seen = Vec::new();
     let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let bench = Arc::new(bench);
+    let (bench, distinct) = (Arc::new(bench), Arc::new(Mutex::new(BTreeSet::new())));
     let tasks: Vec<_> = members
         .into_iter()
         .map(|mut member| {
-            let (bench, sender) = (bench.clone(), sender.clone());
+            let (bench, sender, distinct) = (bench.clone(), sender.clone(), distinct.clone());
             tokio::spawn(async move {
-                loop {
-                    let next = std::future::poll_fn(|cx| member.poll_next(8, cx));
-                    let Ok(Some(delivery)) =
-                        tokio::time::timeout(Duration::from_secs(4), next).await
-                    else {
-                        return member.events().consumer_remade;
-                    };
+                let all = || distinct.lock().unwrap().len() == 100;
+                while let Some(delivery) = next_until(&mut *member, all).await {
                     bench.settle(&delivery, Settlement::Done).await;
+                    distinct.lock().unwrap().insert(number(&delivery));
                     sender.send(number(&delivery)).unwrap();
                 }
+                member.events().consumer_remade
             })
         })
         .collect();

@@ -1,6 +1,6 @@
 //! How consumers are made, found, compared and changed; old servers; permissions.
 
-use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nats_connector::ErrorKind;
@@ -8,7 +8,7 @@ use nats_connector::pubsub::driver::{Settlement, Start};
 use serde_json::json;
 use testkit::{Permissions, Server, Version, eventually, require};
 
-use super::{Bench, CONSUMER, LONG, STREAM, all_of, config, next, soon};
+use super::{Bench, CONSUMER, LONG, STREAM, all_of, config, next, next_until, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_told() {
@@ -141,15 +141,14 @@ async fn racing_members_all_succeed_and_share() {
     bench.publish(0..600).await;
     let mut seen = Vec::new();
     let mut busy = 0;
+    let total = &AtomicUsize::new(0);
     let works = members.iter_mut().map(|(bench, member)| async move {
         let mut seen = Vec::new();
-        while let Ok(delivery) =
-            tokio::time::timeout(Duration::from_secs(2), poll_fn(|cx| member.poll_next(8, cx)))
-                .await
-        {
-            let delivery = delivery.unwrap();
+        let all = || total.load(Ordering::Relaxed) == 600;
+        while let Some(delivery) = next_until(&mut **member, all).await {
             bench.settle(&delivery, Settlement::Done).await;
             seen.push(super::number(&delivery));
+            total.fetch_add(1, Ordering::Relaxed);
         }
         seen
     });
@@ -158,6 +157,8 @@ async fn racing_members_all_succeed_and_share() {
         seen.extend(part);
     }
     assert_eq!(all_of(&seen, 0..600), 0);
+    let delivered = &bench.consumer().await["delivered"];
+    assert_eq!(delivered["consumer_seq"], 600, "something came twice: {delivered}");
     assert!(busy > 6, "only {busy} members had messages");
     assert_eq!(bench.streams().consumer_names(STREAM, soon()).await.unwrap(), [CONSUMER]);
 }

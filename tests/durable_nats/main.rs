@@ -147,6 +147,19 @@ async fn next(member: &mut dyn Deliveries) -> Delivery {
     tokio::time::timeout(LONG, next).await.expect("no message in time").expect("it has ended")
 }
 
+/// The next message, or that all have come.
+async fn next_until(member: &mut dyn Deliveries, all: impl Fn() -> bool) -> Option<Delivery> {
+    let limit = soon();
+    while !all() {
+        assert!(Instant::now() < limit, "no message in time: {:?}", member.events());
+        let next = poll_fn(|cx| member.poll_next(8, cx));
+        if let Ok(next) = tokio::time::timeout(Duration::from_millis(50), next).await {
+            return Some(next.expect("it has ended"));
+        }
+    }
+    None
+}
+
 /// Nothing comes for this long.
 async fn quiet(member: &mut dyn Deliveries, time: Duration) {
     let next = poll_fn(|cx| member.poll_next(256, cx));

@@ -159,7 +159,7 @@ async fn guarded(kv: &Kv) {
     let at = SystemTime::now() + Duration::from_millis(200);
     let revision = write(kv, "lock", value(Expiry::At(at)), Condition::Always).await.unwrap();
     let driver = kv.driver().unwrap();
-    eventually(SECOND * 4, || async {
+    eventually(SECOND * 30, || async {
         let deadline = Instant::now() + SECOND * 10;
         let found = driver.get("b", key("lock"), Consistency::Stored, deadline).await.unwrap();
         matches!(found, Found::Nothing { .. })

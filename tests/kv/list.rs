@@ -40,7 +40,7 @@ async fn keys_with_values_are_listed_and_no_others() {
     app.delete("gone").await.unwrap();
     app.purge("purged").await.unwrap();
     app.set("brief", &1).ttl(Duration::from_secs(1)).await.unwrap();
-    eventually(Duration::from_secs(5), || async { !app.exists("brief").await.unwrap() }).await;
+    eventually(Duration::from_secs(30), || async { !app.exists("brief").await.unwrap() }).await;
 
     let all = ["*", "a.b", "héllo", "user:1", "user:1:name", "user:2"];
     assert_eq!(sorted(app.keys().await.unwrap()), all);
@@ -113,7 +113,7 @@ async fn many_keys_come_one_by_one() {
     assert_eq!(listed.len(), n);
     drop(keys);
     assert_eq!(kv.keys_matching("key:*").timeout(Duration::from_secs(60)).await.unwrap().len(), n);
-    eventually(Duration::from_secs(5), || async { consumers(&connector, "b").await == 0 }).await;
+    eventually(Duration::from_secs(30), || async { consumers(&connector, "b").await == 0 }).await;
 }
 
 async fn consumers(connector: &nats_connector::Connector, bucket: &str) -> u64 {

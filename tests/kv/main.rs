@@ -46,18 +46,22 @@ async fn delete_stream(connector: &Connector, bucket: &str) {
     assert_eq!(answer["success"], true, "{answer}");
 }
 
-/// Kills the node that leads a bucket, as soon as there is one, and waits until the cluster is whole
-/// again.
-async fn kill_leader(cluster: &mut Cluster, connector: &Connector, bucket: &str) {
+/// The node that leads a bucket, as soon as there is one.
+async fn leader(connector: &Connector, bucket: &str) -> String {
     let context = connector.jetstream().unwrap();
-    let leader = loop {
+    loop {
         let info = context.get_stream(format!("KV_{bucket}")).await;
         let leader = info.ok().and_then(|stream| stream.cached_info().cluster.clone()?.leader);
         match leader {
             Some(leader) => break leader,
             None => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
         }
-    };
+    }
+}
+
+/// Kills the node that leads a bucket and waits until the cluster is whole again.
+async fn kill_leader(cluster: &mut Cluster, connector: &Connector, bucket: &str) {
+    let leader = leader(connector, bucket).await;
     let leader = cluster.node_named(&leader);
     leader.kill().await;
     leader.restart().await;

@@ -10,8 +10,8 @@ use nats_connector::{Connector, Settings};
 use testkit::Server;
 
 async fn connect(url: &str) -> Connector {
-    let settings = Settings::builder().set("NATS.SERVER", url).build().unwrap();
-    Connector::connect(&settings).await.unwrap()
+    let settings = Settings::builder().set("NATS.SERVER", url).set("NATS.MAX_RECONNECT", "-1");
+    Connector::connect(&settings.build().unwrap()).await.unwrap()
 }
 
 /// The stores that answer alike: a server, and memory.

@@ -31,7 +31,7 @@ impl Replicated {
     /// Waits until every node has what any of them has.
     async fn agree(&self, bucket: &str) {
         let stream = format!("KV_{bucket}");
-        eventually(Duration::from_secs(10), || async {
+        eventually(Duration::from_secs(60), || async {
             let nodes = self.cluster.nodes().iter();
             let pages = nodes.map(|node| node.monitor("/jsz?accounts=true&streams=true"));
             let pages = future::join_all(pages).await;

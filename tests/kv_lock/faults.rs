@@ -25,7 +25,7 @@ async fn holder() {
     let settings = Settings::builder().set("NATS.SERVER", server).build().unwrap();
     let connector = Connector::connect(&settings).await.unwrap();
     let mut told = connector.pubsub().messages("write").await.unwrap();
-    let lock = connector.kv().lock("job").lease(LEASE).await.unwrap();
+    let lock = connector.kv().lock("job").lease(LEASE * 3).await.unwrap();
     println!("held");
     told.next().await.unwrap();
     let written = lock.set("key", "stale").await;

@@ -41,7 +41,7 @@ async fn guarded_writes_are_writes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn guarded_writes_and_renewals_do_not_meet() {
     let (_server, [kv]) = handles().await;
-    let lock = std::sync::Arc::new(kv.lock("job").lease(LEASE).await.unwrap());
+    let lock = std::sync::Arc::new(kv.lock("job").lease(LEASE * 2).await.unwrap());
     let first = lock.fence();
     let mut writers = JoinSet::new();
     for n in 0..8 {

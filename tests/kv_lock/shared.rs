@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout};
 use super::{LEASE, LIMIT, handles};
 
 async fn is_a_lock(kv: &Kv, other: &Kv) {
-    let lock = kv.lock("job").lease(LEASE).await.unwrap();
+    let lease = LEASE * 2;
+    let lock = kv.lock("job").lease(lease).await.unwrap();
     assert!(lock.is_held());
     assert_eq!(lock.name(), "job");
     let error = other.lock("job").no_wait().await.unwrap_err();
@@ -35,7 +36,7 @@ async fn is_a_lock(kv: &Kv, other: &Kv) {
     eventually(LIMIT, || async { lock.fence() > fence }).await;
     let fence = lock.fence();
     eventually(LIMIT, || async { lock.fence() > fence }).await;
-    eventually(LIMIT, || async { begun.elapsed() > LEASE * 3 / 2 }).await;
+    eventually(LIMIT, || async { begun.elapsed() > lease * 3 / 2 }).await;
     assert!(lock.is_held());
     assert!(other.lock("job").no_wait().await.unwrap_err().is_conflict());
 

@@ -111,11 +111,12 @@ async fn a_value_ends_on_time_in_memory_too() {
         near.set("own", &1).ttl(ttl).await.unwrap();
         let begun = std::time::Instant::now();
         let gone = || async {
+            let asked = begun.elapsed();
             let gone = !near.exists("far").await.unwrap() && !near.exists("own").await.unwrap();
-            assert!(gone || begun.elapsed() < ttl * 2, "kept for {:?}", begun.elapsed());
+            assert!(gone || asked < ttl * 2, "kept for {asked:?}");
             gone
         };
-        eventually(Duration::from_secs(5), gone).await;
+        eventually(Duration::from_secs(30), gone).await;
         let (_, ends) = {
             near.set("own", &2).ttl(ttl * 60).await.unwrap();
             near.get_with_expiration::<u32>("own").await.unwrap().unwrap()

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
+use nats_connector::connector::State;
 use nats_connector::pubsub::PubSub;
 use nats_connector::{Connector, ErrorKind};
 use testkit::{Version, eventually, size};
@@ -16,7 +17,8 @@ async fn suite(pubsub: &PubSub, other: &PubSub) {
 }
 
 async fn by_handle_and_by_name(pubsub: &PubSub, other: &PubSub) {
-    let due = in_seconds(1.5);
+    // Time enough for a busy machine to cancel them before.
+    let due = in_seconds(6.0);
     let publish = |topic: &'static str| pubsub.publish(topic, &1).at(due);
     let handle = publish("orders.by.handle").await.unwrap();
     publish("orders.by.name").name("named").await.unwrap();
@@ -94,10 +96,13 @@ async fn names_from_two_processes_make_one_schedule() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_no_answer() {
     let mut server = jetstream(Version::V2_15).await;
-    let pubsub = connect(&server).await.pubsub();
+    let connector = connect(&server).await;
+    let pubsub = connector.pubsub();
     create(&pubsub, &orders()).await;
     let scheduled = pubsub.publish("orders.a", &1).at(in_seconds(3600.0)).await.unwrap();
     server.kill().await;
+    // What is asked before that is noticed may take place later.
+    eventually(crate::PATIENCE, || async { connector.state() == State::Disconnected }).await;
     let limit = Duration::from_secs(1);
     let error = scheduled.cancel().timeout(limit).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
@@ -107,8 +112,8 @@ async fn an_outage_is_no_answer() {
     assert!(error.await.unwrap_err().is_retryable());
 
     server.restart().await;
-    eventually(crate::PATIENCE, || async { scheduled.cancel().await.is_ok_and(|there| there) })
-        .await;
+    eventually(crate::PATIENCE, || async { pubsub.streams().status("ORDERS").await.is_ok() }).await;
+    assert!(scheduled.cancel().await.unwrap());
     assert!(pubsub.streams().delete("ORDERS").await.unwrap());
     let error = scheduled.cancel().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");

@@ -19,8 +19,9 @@ use tokio::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn connect(server: &Server) -> Connector {
-    let settings = Settings::builder().set("NATS.SERVER", server.url()).build().unwrap();
-    Connector::connect(&settings).await.unwrap()
+    let settings =
+        Settings::builder().set("NATS.SERVER", server.url()).set("NATS.MAX_RECONNECT", "-1");
+    Connector::connect(&settings.build().unwrap()).await.unwrap()
 }
 
 async fn jetstream(version: Version) -> Server {

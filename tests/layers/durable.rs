@@ -18,6 +18,8 @@ use super::{FOREVER, LIMIT, connect, connectors};
 /// Makes this program a member when it runs again as a child.
 const MEMBER: &str = "LAYERS_DURABLE_MEMBER";
 const ACK_WAIT: Duration = Duration::from_secs(2);
+/// The lease of members that are killed, long enough for a busy machine to renew it.
+const LEASE: Duration = Duration::from_secs(3);
 
 /// A stream with these messages; with an id where there is one.
 async fn stored(connector: &Connector, messages: &[(&'static str, Option<String>)]) {
@@ -91,7 +93,7 @@ async fn of_many_copies_at_once_one_is_handled() {
     let mut members = Vec::new();
     for connector in &connectors {
         let dedupe = Dedupe::new(connector.kv().bucket("done"), "bill")
-            .lease(Duration::from_secs(1))
+            .lease(Duration::from_secs(3))
             .by(|msg| Some(String::from_utf8_lossy(msg.payload()).into_owned()));
         let call = connector.pubsub().subscribe("orders", with(calls.clone(), slow));
         let call = call.layer(dedupe.clone()).durable("bill").concurrency(32).batch(32);
@@ -131,7 +133,7 @@ impl<H: Handler> Layer<H> for Unsettled {
 async fn member() {
     let Ok(server) = std::env::var(MEMBER) else { return };
     let connector = connect(&server).await;
-    let dedupe = Dedupe::new(connector.kv().bucket("done"), "bill").lease(Duration::from_secs(1));
+    let dedupe = Dedupe::new(connector.kv().bucket("done"), "bill").lease(LEASE);
     let begun = Arc::new(AtomicU64::new(0));
     let handler = with(begun.clone(), |begun, msg: Message| async move {
         if msg.payload() == "begun" {
@@ -140,7 +142,7 @@ async fn member() {
         }
     });
     let call = connector.pubsub().subscribe("orders", handler).layer(dedupe.clone());
-    let call = call.layer(Unsettled).durable("bill").concurrency(16).batch(32).ack_wait(ACK_WAIT);
+    let call = call.layer(Unsettled).durable("bill").concurrency(16).batch(32).ack_wait(LEASE * 2);
     let subscription = call.await.unwrap();
     eventually(LIMIT, || async {
         begun.load(Ordering::SeqCst) == 4
@@ -175,7 +177,7 @@ async fn after_a_kill_what_was_marked_is_skipped_and_the_rest_is_handled() {
     child.signal("KILL");
     assert!(!child.wait(LIMIT).success());
 
-    let dedupe = Dedupe::new(connector.kv().bucket("done"), "bill").lease(Duration::from_secs(1));
+    let dedupe = Dedupe::new(connector.kv().bucket("done"), "bill").lease(LEASE);
     let (begun, others) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let state = (begun.clone(), others.clone());
     let handler = with(state, |(begun, others), msg: Message| async move {
@@ -185,7 +187,7 @@ async fn after_a_kill_what_was_marked_is_skipped_and_the_rest_is_handled() {
         }
     });
     let call = connector.pubsub().subscribe("orders", handler).layer(dedupe.clone());
-    let subscription = call.durable("bill").ack_wait(ACK_WAIT).await.unwrap();
+    let subscription = call.durable("bill").ack_wait(LEASE * 2).await.unwrap();
     eventually(LIMIT, || async { subscription.stats().handled == 8 }).await;
     assert_eq!(begun.load(Ordering::SeqCst), 4);
     assert!(!others.load(Ordering::SeqCst), "handled twice");

@@ -18,13 +18,13 @@ use nats_connector::{BoxError, Connector, Settings};
 use testkit::{Server, eventually};
 
 /// Long enough for a busy machine: only a failure waits for it.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 /// What a handler that is to be stopped would take.
 const FOREVER: Duration = Duration::from_secs(3600);
 
 async fn connect(url: &str) -> Connector {
-    let settings = Settings::builder().set("NATS.SERVER", url).build().unwrap();
-    Connector::connect(&settings).await.unwrap()
+    let settings = Settings::builder().set("NATS.SERVER", url).set("NATS.MAX_RECONNECT", "-1");
+    Connector::connect(&settings.build().unwrap()).await.unwrap()
 }
 
 /// A connector in memory, and one to a server that lives as long as the first value.

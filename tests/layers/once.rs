@@ -255,12 +255,12 @@ async fn commits_and_renewals_do_not_collide() {
     let proxy = Proxy::start(server.address());
     let pubsub = connect(&server.url()).await.pubsub();
     let (work, _commits) = Work::of(&connect(&proxy.url()).await);
-    // A renewal at each third of a second that takes a while.
+    // A renewal at each second that takes a while.
     proxy.set_delay(Duration::from_millis(30));
-    let dedupe = work.dedupe.clone().lease(Duration::from_secs(1));
+    let dedupe = work.dedupe.clone().lease(Duration::from_secs(3));
     let handler = with(work.clone(), |work, msg: Message| async move {
         let number: u64 = msg.header("Nats-Msg-Id").unwrap_or_default().parse()?;
-        sleep(Duration::from_millis(300 + number * 20)).await;
+        sleep(Duration::from_millis(800 + number * 20)).await;
         let name = effect(&number.to_string());
         work.dedupe.transaction(&msg)?.create(name, &1).await?;
         Ok::<_, BoxError>(())

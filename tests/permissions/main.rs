@@ -20,10 +20,10 @@ use nats_connector::{Connector, Error, ErrorKind, Result, Settings};
 use testkit::{Permissions, Server, ServerBuilder, Version, require};
 
 /// Whoever is in the way of a feature is told within this time.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is not permitted is told within this time, also on a busy machine.
-const BOUND: Duration = Duration::from_secs(15);
+const BOUND: Duration = Duration::from_secs(40);
 
 /// Nobody tells this user that there is no bucket.
 const CANNOT_ASK: (&str, &str) =
@@ -169,7 +169,7 @@ async fn connect(server: &Server, user: &str) -> Connector {
         .set("NATS.SERVER", server.url())
         .set("NATS.USERNAME", user)
         .set("NATS.PASSWORD", "secret")
-        .set("NATS.REQUEST_TIMEOUT", "2s")
+        .set("NATS.REQUEST_TIMEOUT", "6s")
         .build()
         .unwrap();
     Connector::connect(&settings).await.unwrap()

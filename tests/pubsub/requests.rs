@@ -42,7 +42,7 @@ async fn nobody_there_and_nobody_answering_are_told_apart() {
     assert!(error.is_no_responders() && !error.is_timeout(), "{error}");
     assert_eq!((error.kind(), error.context("topic")), (ErrorKind::Unavailable, Some("void")));
 
-    let mut silent = pubsub.messages("silence").await.unwrap();
+    let mut silent = pubsub.messages("silence").timeout(PATIENCE).await.unwrap();
     for limit in [None, Some(Duration::from_millis(100))] {
         let started = Instant::now();
         let call = pubsub.request("silence", "?");
@@ -59,7 +59,11 @@ async fn nobody_there_and_nobody_answering_are_told_apart() {
         // An answer that comes too late goes nowhere and disturbs nobody.
         next(&mut silent).await.respond("late").await.unwrap();
     }
-    pubsub.subscribe("here", |m: Message| async move { m.respond("yes").await }).await.unwrap();
+    pubsub
+        .subscribe("here", |m: Message| async move { m.respond("yes").await })
+        .timeout(PATIENCE)
+        .await
+        .unwrap();
     let answer = pubsub.request("here", "?").timeout(PATIENCE).await.unwrap();
     assert_eq!(answer.decode::<String>().unwrap(), "yes");
 }

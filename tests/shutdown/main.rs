@@ -62,6 +62,7 @@ impl Observed {
         for n in 0..messages {
             self.connector.pubsub().publish("work", &n).await.unwrap();
         }
+        self.connector.pubsub().flush().await.unwrap();
     }
 
     /// Waits for `count` messages on `told.<what>`, with no other in between.
@@ -226,15 +227,15 @@ async fn a_connection_lost_while_draining_is_no_proof() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connectors_drain_at_once_each_within_its_own_timeout() {
-    // A timeout of 3 s each: one after the other would take 6 s.
-    let settings = [("NATS_DRAIN_TIMEOUT", "3s"), ("AUDIT_DRAIN_TIMEOUT", "3s")];
+    // One after the other would take 12 s.
+    let settings = [("NATS_DRAIN_TIMEOUT", "6s"), ("AUDIT_DRAIN_TIMEOUT", "6s")];
     let mut observed = Observed::start("two connectors", &settings).await;
     observed.work(1).await;
     observed.told("begun", 2).await;
     let begun = Instant::now();
     observed.child.signal("TERM");
     observed.assert_end(1, "report: 0 handlers finished, 2 abandoned");
-    assert!(begun.elapsed() < Duration::from_millis(5500), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_millis(11_500), "{:?}", begun.elapsed());
 
     let settings = [("NATS_DRAIN_TIMEOUT", "500ms"), ("AUDIT_DRAIN_TIMEOUT", "4s")];
     let mut observed = Observed::start("two connectors", &settings).await;

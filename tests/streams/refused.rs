@@ -206,5 +206,5 @@ async fn a_missing_permission_is_named_at_once() {
         assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
         assert!(error.to_string().contains(&format!("$JS.API.{subject}")), "{error}");
     }
-    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(9), "{:?}", begun.elapsed());
 }

@@ -4,11 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use super::super::Shape;
 use super::super::bench::{Bench, LONG};
 use super::super::probe::{Probe, text};
 use crate::error::ErrorKind;
 use crate::pubsub::driver::{ConsumerConfig, Driver, Settlement};
+
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A consumer is made by its first member, outlives all of them, is listed and deleted.
 pub async fn found_consumers(driver: &Arc<dyn Driver>, shape: Shape<'_>) {
@@ -28,16 +33,30 @@ pub async fn found_consumers(driver: &Arc<dyn Driver>, shape: Shape<'_>) {
     drop((member, two));
     let left = names().await;
     probe.check("consumers outlive their members", left == ["one", "two"], left);
-    let status = bench.status().await;
-    let counted = status.as_ref().is_some_and(|status| status.consumers == 2);
-    probe.check("they are counted", counted, status);
+    // Here and below: the servers of a cluster hear of it one after the other.
+    let deadline = Probe::deadline();
+    loop {
+        let status = bench.status().await;
+        if status.as_ref().is_some_and(|status| status.consumers == 2) {
+            break;
+        }
+        probe.check("they are counted", Instant::now() < deadline, status);
+        sleep(PAUSE).await;
+    }
     for expected in [true, false] {
         let call = streams.delete_consumer(&bench.name, "two", Probe::deadline());
         let was_there = probe.ok("delete a consumer", call).await;
         probe.check("deleting tells whether it was there", was_there == expected, was_there);
     }
-    let left = names().await;
-    probe.check("a deleted consumer is gone", left == ["one"], left);
+    let deadline = Probe::deadline();
+    loop {
+        let left = names().await;
+        if left == ["one"] {
+            break;
+        }
+        probe.check("a deleted consumer is gone", Instant::now() < deadline, left);
+        sleep(PAUSE).await;
+    }
 
     let nowhere = ConsumerConfig::new(format!("{}_NOWHERE", bench.name), "one");
     let call = streams.consume(&nowhere, false, Probe::deadline());

@@ -100,7 +100,8 @@ pub async fn schedules(driver: &Arc<dyn Driver>, shape: Shape<'_>) {
         let call = bench.try_publish(tail, payload, &headers);
         probe.ok("schedule a message", call).await
     };
-    let due = SystemTime::now() + Duration::from_secs(2);
+    // Time enough to replace and take back what is due before.
+    let due = SystemTime::now() + Duration::from_secs(5);
     schedule("late.1", "replaced", due - Duration::from_millis(500)).await;
     schedule("late.1", "later", due).await;
     schedule("late.2", "taken back", due - Duration::from_millis(500)).await;
