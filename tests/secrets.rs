@@ -11,6 +11,9 @@ use futures::TryStreamExt;
 use nats_connector::layers::{Dedupe, Retry, Timeout, Traced};
 use nats_connector::pubsub::driver::ConsumerConfig;
 use nats_connector::pubsub::{Message, Outcome, Outgoing, Publish};
+use nats_connector::rpc::{
+    self, Endpoint, Method, Next, RawCall, Request, Response, RpcError, Served, ServiceConfig,
+};
 use nats_connector::streams::StreamConfig;
 use nats_connector::{Connector, Error, Settings};
 use testkit::logs::Logs;
@@ -165,6 +168,64 @@ async fn durable(printed: &mut Printed, connector: &Connector) {
     assert_eq!(dead.discard_all().await.unwrap(), 3);
 }
 
+/// Calls that end in each way, of which all that can be printed is.
+async fn calls(printed: &mut Printed, connector: &Connector) {
+    async fn look(call: RawCall, next: Next) -> rpc::Result<Served> {
+        tracing::info!(?call, ?next, "a call");
+        let served = next.run(call).await;
+        tracing::info!(?served, "has ended");
+        served
+    }
+    let method = Method::<String, String>::json("tell");
+    let endpoint = Endpoint::unary(&method, |request: Request<String>| async move {
+        tracing::info!(?request, "served");
+        let what = request.headers().get("What").map(|it| it.as_str().to_owned());
+        match what.as_deref() {
+            Some("fail") => {
+                let error = RpcError::internal("cannot").with_body(PAYLOAD);
+                Err(error.with_header("Customer", HEADER)?)
+            }
+            Some("panic") => panic!("the handler cannot"),
+            Some("slow") => std::future::pending().await,
+            _ => Ok(Response::new(request.into_inner()).header("Customer", HEADER)?),
+        }
+    });
+    let endpoint = endpoint.timeout(Duration::from_millis(200)).intercept(look);
+    let config = ServiceConfig::new("teller");
+    printed.add(&endpoint);
+    let builder = connector.rpc().service(config.clone()).endpoint(endpoint);
+    printed.add(&builder);
+    let service = builder.serve().await.unwrap();
+    let client = connector.rpc().client(config.clone()).intercept(look);
+    printed.add(&client);
+    for what in ["tell", "fail", "panic", "slow"] {
+        let call = client.call(&method, PAYLOAD.to_owned());
+        let call = call.header("What", what).header("Customer", HEADER);
+        printed.add(&call);
+        match call.await {
+            Ok(response) => printed.add(&response),
+            Err(error) => {
+                printed.add(&error);
+                writeln!(printed.0, "{error}").unwrap();
+            }
+        }
+    }
+    // Neither side can read the other.
+    let wrong = Method::<String, u32>::json("tell");
+    printed.add(&client.call(&wrong, PAYLOAD.to_owned()).await.unwrap_err());
+    let wrong = Method::<Vec<String>, String>::json("tell");
+    printed.add(&client.call(&wrong, vec![PAYLOAD.to_owned()]).await.unwrap_err());
+    let evil = client.call(&method, String::new()).header("Customer", &format!("{HEADER}\n"));
+    printed.add(&evil);
+    printed.add(&evil.await.unwrap_err());
+    printed.add(&service);
+    printed.add(&service.stats());
+    printed.add(&service.info());
+    printed.add(&service.health());
+    assert_eq!(service.stats().endpoints[0].num_requests, 6);
+    service.drain().await.unwrap();
+}
+
 /// Connects, uses the connection, and prints everything on the way.
 async fn visit(printed: &mut Printed, pairs: &[(&str, &str)]) -> bool {
     let builder = pairs.iter().fold(Settings::builder(), |builder, (key, value)| {
@@ -274,6 +335,7 @@ async fn no_secret_is_logged_or_printed() {
         .unwrap();
     let connector = Connector::connect(&settings).await.unwrap();
     durable(&mut printed, &connector).await;
+    calls(&mut printed, &connector).await;
     connector.drain().await;
 
     // What is captured is really everything: names are there, and the client's own words.

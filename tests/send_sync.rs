@@ -12,6 +12,10 @@ use nats_connector::pubsub::{
     Outgoing, PubSub, PublishProgress, PublishReport, ReplayReport, Scheduled, Start, Subscription,
     SubscriptionStats, Way, driver,
 };
+use nats_connector::rpc::{
+    self, Client, Discover, Endpoint, Group, Method, Request, Response, Rpc, RpcError, Service,
+    ServiceBuilder, ServiceConfig,
+};
 use nats_connector::shutdown::{HookOutcome, ShutdownReport};
 use nats_connector::streams::{
     Discard, ProvisionedStream, Retention, StreamConfig, StreamStatus, Streams,
@@ -47,6 +51,10 @@ fn types_are_send_and_sync() {
     shared::<(kv::Many<u32>, kv::SetMany, kv::ReadMany<u32>, kv::Increment, kv::Transaction)>();
     shared::<(kv::Capabilities, kv::Key<'static>, kv::driver::Entry, kv::driver::Value)>();
     shared::<(Counters, CountersConfig)>();
+    shared::<(Rpc, Service, ServiceBuilder, ServiceConfig, Client, Discover, Endpoint, Group)>();
+    shared::<(Method<u32, u32>, Request<u32>, Response<u32>, RpcError, rpc::ServiceHealth)>();
+    shared::<(rpc::RawCall, rpc::Next, rpc::Reply, rpc::Served, rpc::Kind)>();
+    shared::<(rpc::ServicePing, rpc::ServiceInfo, rpc::ServiceStats)>();
     shared::<(Timeout, Retry, Dedupe, DedupeStats, Traced, Backoff)>();
     shared::<(Error, ErrorKind, Serializer, ShutdownReport, HookOutcome)>();
     shared::<(Settings, SettingsBuilder, Table, Key, KeyCodec, Secret, Auth, Tls)>();
@@ -146,6 +154,16 @@ fn calls_can_be_spawned() {
     spawned(hits.get_many(["a"]));
     spawned(hits.keys());
     spawned(hits.reset_all());
+
+    let (rpc, method) = (connector.rpc(), Method::<u32, u32>::json("a"));
+    let echo = |request: Request<u32>| async move { Ok::<_, RpcError>(request.into_inner()) };
+    let service = rpc.service(ServiceConfig::new("a")).endpoint(Endpoint::unary(&method, echo));
+    spawned(service.serve().timeout(second));
+    let client = rpc.client(ServiceConfig::new("a"));
+    spawned(client.call(&method, 1).header("a", "b").timeout(second));
+    spawned(rpc.discover().services().quiet(second));
+    spawned(rpc.discover().infos());
+    spawned(rpc.discover().stats().timeout(second));
 
     spawned(async { shutdown::wait().await });
     spawned(shutdown::run());

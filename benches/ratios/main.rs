@@ -9,6 +9,7 @@ mod durable;
 mod list;
 mod many;
 mod publish_many;
+mod rpc;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -79,6 +80,7 @@ fn main() {
         list::keys(&sides).await;
         durable::consume(&sides).await;
         publish_many::all(&sides).await;
+        rpc::unary(&sides, &server.url()).await;
     });
 }
 

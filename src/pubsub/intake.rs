@@ -104,11 +104,6 @@ impl PubSub {
         Ok(self.bind()?.core().timeout)
     }
 
-    /// The largest payload with its headers, in bytes.
-    pub(crate) fn max_payload(&self) -> Result<usize> {
-        Ok(limit(&self.bind()?))
-    }
-
     /// Subscribes to a full subject.
     pub(crate) async fn intake(
         &self,
@@ -143,10 +138,14 @@ impl PubSub {
     ) -> Result<()> {
         let handle = self.bind()?;
         check_publish(&message.subject)?;
-        let size = message.payload.len() + message.headers.as_ref().map_or(0, wire_size);
-        let subject = message.subject.clone();
-        check_size(limit(&handle), size).map_err(|error| error.with("topic", subject.as_str()))?;
         let core = handle.core();
+        let limit = match &core.nats {
+            Some(nats) => nats.link().client().max_payload(),
+            None => core.driver.capabilities().max_payload,
+        };
+        let size = message.payload.len() + message.headers.as_ref().map_or(0, wire_size);
+        let subject = message.subject.as_str();
+        check_size(limit, size).map_err(|error| error.with("topic", subject))?;
         let timeout = timeout.unwrap_or(core.timeout);
         let sent = match &core.nats {
             Some(nats) => nats.link().publish(message, timeout).await,
@@ -163,13 +162,5 @@ impl PubSub {
             Some(nats) => nats.link().client().new_inbox().into(),
             None => format!("_INBOX.{:032x}", rand::random::<u128>()).into(),
         })
-    }
-}
-
-fn limit(handle: &PubSub) -> usize {
-    let core = handle.core();
-    match &core.nats {
-        Some(nats) => nats.link().client().max_payload(),
-        None => core.driver.capabilities().max_payload,
     }
 }

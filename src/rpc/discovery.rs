@@ -194,9 +194,9 @@ impl<T: Found> Search<T> {
     }
 }
 
-/// The server's own answer has neither headers nor a body, only a status line.
+/// What a driver tells the reply subject of a message that nobody received.
 fn is_no_responders(answer: &Message) -> bool {
-    answer.payload().is_empty() && answer.headers().is_some_and(async_nats::HeaderMap::is_empty)
+    answer.payload().is_empty() && answer.header("Status") == Some("503")
 }
 
 impl<T: Found> Operation for Search<T> {

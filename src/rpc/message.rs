@@ -1,13 +1,14 @@
 //! A call's request as a handler gets it, and its response.
 
+use std::fmt;
+
 use async_nats::HeaderMap;
 
 use super::error::{ERROR, ERROR_CODE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pubsub::headers::checked;
 
-/// What a handler is called with.
-#[derive(Debug)]
+/// What a handler is called with. Message and headers never print in `Debug`.
 pub struct Request<T> {
     pub(crate) message: T,
     pub(crate) headers: HeaderMap,
@@ -47,8 +48,8 @@ impl<T> Request<T> {
     }
 }
 
-/// What a call gives: at the service what a handler answers, at a client what came.
-#[derive(Debug)]
+/// What a call gives: at the service what a handler answers, at a client what came. Message and
+/// headers never print in `Debug`.
 pub struct Response<T> {
     pub(crate) message: T,
     pub(crate) headers: HeaderMap,
@@ -95,6 +96,21 @@ impl<T> Response<T> {
 impl<T> From<T> for Response<T> {
     fn from(message: T) -> Self {
         Response::new(message)
+    }
+}
+
+impl<T> fmt::Debug for Request<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("subject", &self.subject)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Response<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response").finish_non_exhaustive()
     }
 }
 

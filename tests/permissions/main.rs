@@ -7,6 +7,7 @@ mod later;
 mod many;
 mod pubsub;
 mod refusals;
+mod rpc;
 mod streams;
 
 use std::fs;
@@ -33,13 +34,14 @@ const CANNOT_ASK: (&str, &str) =
 type Feature = fn(user: Connector, admin: Connector) -> BoxFuture<'static, Result<()>>;
 
 /// All of them, by area.
-const AREAS: [&[(&str, Feature)]; 6] = [
+const AREAS: [&[(&str, Feature)]; 7] = [
     pubsub::FEATURES,
     streams::FEATURES,
     durable::FEATURES,
     later::FEATURES,
     many::FEATURES,
     kv::FEATURES,
+    rpc::FEATURES,
 ];
 
 /// The stream of the table, made by who may.
