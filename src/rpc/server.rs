@@ -384,7 +384,7 @@ impl Service {
     #[must_use]
     pub fn health(&self) -> ServiceHealth {
         let ended = self.subscriptions().iter().any(Subscription::has_ended);
-        let full = self.0.endpoints.iter().filter(|it| it.load().1 >= it.waiting.max(1));
+        let full = self.0.endpoints.iter().filter(|endpoint| endpoint.is_full());
         let load = self.0.endpoints.iter().map(|endpoint| endpoint.load());
         let (running, waiting) =
             load.fold((0, 0), |(running, waiting), load| (running + load.0, waiting + load.1));

@@ -25,6 +25,8 @@ pub(super) struct To {
     reply: Option<Subject>,
     /// The inbox of its stream.
     stream: Option<Subject>,
+    /// What goes there is a stream, too, and not one response.
+    ends: bool,
 }
 
 impl To {
@@ -33,7 +35,9 @@ impl To {
             Kind::Unary => None,
             _ => message.headers.as_ref().and_then(|headers| headers.get(REPLY_TO)),
         };
-        To { reply: message.reply.clone(), stream: stream.map(|inbox| inbox.as_str().into()) }
+        let stream = stream.map(|inbox| inbox.as_str().into());
+        let ends = matches!(kind, Kind::ServerStream | Kind::Bidi);
+        To { reply: message.reply.clone(), stream, ends }
     }
 }
 
@@ -43,25 +47,27 @@ pub(super) async fn reply(rpc: &Rpc, to: &To, reply: &Reply) -> Result<()> {
     send(rpc, subject, reply.headers.as_ref(), &reply.payload).await
 }
 
-/// Sends an error: to the reply subject, and as the end of its stream to the inbox.
+/// Sends an error: to the reply subject, and to the inbox of its stream, where it is the end of what
+/// the service sends.
 pub(super) async fn error(rpc: &Rpc, to: To, error: &RpcError) -> Result<()> {
-    let mut headers = error_headers(error);
-    let To { reply, stream } = to;
-    if let Some(inbox) = stream {
-        headers.insert(STREAM_END, "true");
-        send_error(rpc, &inbox, &mut headers, error.body()).await?;
-        if reply.as_ref() == Some(&inbox) {
-            return Ok(());
+    let headers = error_headers(error);
+    let To { reply, stream, ends } = to;
+    let mut sent = Ok(());
+    if let Some(inbox) = &stream {
+        let mut headers = headers.clone();
+        if ends {
+            headers.insert(STREAM_END, "true");
         }
+        sent = send_error(rpc, inbox, &headers, error.body()).await;
     }
-    match reply {
-        Some(subject) => send_error(rpc, &subject, &mut headers, error.body()).await,
-        None => Ok(()),
+    match reply.filter(|reply| stream.as_ref() != Some(reply)) {
+        Some(subject) => sent.and(send_error(rpc, &subject, &headers, error.body()).await),
+        None => sent,
     }
 }
 
-/// A body that does not fit stays behind, then headers of the handler's own: the error itself goes.
-async fn send_error(rpc: &Rpc, to: &Subject, headers: &mut HeaderMap, body: &Bytes) -> Result<()> {
+/// A body that does not fit stays behind: the error itself goes.
+async fn send_error(rpc: &Rpc, to: &Subject, headers: &HeaderMap, body: &Bytes) -> Result<()> {
     match send(rpc, to, Some(headers), body).await {
         Err(error) if error.kind() == ErrorKind::TooLarge => {
             send(rpc, to, Some(headers), &Bytes::new()).await

@@ -103,13 +103,13 @@ impl Drop for Counted<'_> {
 impl Running {
     /// Starts to take calls.
     pub(super) fn start(self: &Arc<Self>, intake: Intake, work: Box<dyn Work>) -> Subscription {
-        let (queue, waiting) = async_channel::bounded(self.concurrency + self.waiting);
+        // As many are in it as are let in; a bounded one would hold the memory for all from the start.
+        let (queue, waiting) = async_channel::unbounded();
         let (alive, mut all_done) = watch::channel(());
         let (endpoint, task) = (self.clone(), intake.task().clone());
         let let_in = queue.clone();
         let take = move |message: InboundMessage| {
-            let admitted = endpoint.admitted.load(Ordering::Acquire);
-            if admitted >= endpoint.concurrency + endpoint.waiting {
+            if endpoint.is_full() {
                 let (endpoint, task) = (endpoint.clone(), task.clone());
                 return Either::Right(async move {
                     endpoint.refuse(message).await;
@@ -118,7 +118,7 @@ impl Running {
             }
             let admitted = endpoint.admitted.fetch_add(1, Ordering::AcqRel) + 1;
             let deadline = endpoint.timeout.map(after);
-            // There is room for as many as are let in.
+            // It is open as long as this loop runs.
             let _ = let_in.try_send(Job { message, deadline });
             let workers = endpoint.workers.load(Ordering::Acquire);
             if workers < endpoint.concurrency && workers < admitted {
@@ -149,6 +149,11 @@ impl Running {
         let Running { keeper, about, kept, .. } = self;
         let writes = keeper.writes(about, kept, places, request);
         async move { keeper.begin(about, kept, writes?).await }
+    }
+
+    /// Whether the next call is refused.
+    pub(crate) fn is_full(&self) -> bool {
+        self.admitted.load(Ordering::Acquire) >= self.concurrency + self.waiting
     }
 
     /// Calls that run, and calls that wait.
