@@ -31,10 +31,9 @@ mod values;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -59,6 +58,7 @@ pub use transactions::{transaction_calls, transactions};
 pub use values::{entries, keys, missing, prefixes, serializers, values};
 pub use watches::{events, watch, watch_expiry, watch_remade, watch_under_load};
 
+use super::{ok, refused, same, supported, unique};
 use crate::Serializer;
 use crate::error::{ErrorKind, Result};
 use crate::kv::driver::{
@@ -149,37 +149,6 @@ fn user(name: &str) -> User {
     User { name: name.to_owned(), age: 36, tags }
 }
 
-/// A name that no run before had.
-fn unique(what: &str) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("conformance_{what}_{}_{now}_{count}", std::process::id())
-}
-
-#[track_caller]
-fn ok<T>(step: &str, result: Result<T>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(error) => panic!("{step}: {error}"),
-    }
-}
-
-#[track_caller]
-fn same<T: PartialEq + Debug>(step: &str, found: Result<T>, expected: &T) {
-    let found = ok(step, found);
-    assert!(found == *expected, "{step}: found {found:?}, expected {expected:?}");
-}
-
-#[track_caller]
-fn refused<T>(step: &str, kind: ErrorKind, result: Result<T>) {
-    match result {
-        Err(error) if error.kind() == kind => {}
-        Err(error) => panic!("{step}: found {error:?}, expected an error of kind {kind:?}"),
-        Ok(_) => panic!("{step}: it was done, expected an error of kind {kind:?}"),
-    }
-}
-
 async fn capabilities(kv: &Kv) -> Capabilities {
     ok("capabilities", kv.capabilities().await)
 }
@@ -256,14 +225,5 @@ async fn all_done<T>(step: &str, calls: Vec<impl Future<Output = Result<T>>>) {
     let mut calls = stream::iter(calls).buffer_unordered(64);
     while let Some(done) = calls.next().await {
         ok(step, done);
-    }
-}
-
-/// What was done, or `None` where the driver refuses it as `Unsupported`, as it may.
-#[track_caller]
-fn supported<T>(step: &str, result: Result<T>) -> Option<T> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::Unsupported => None,
-        result => Some(ok(step, result)),
     }
 }
