@@ -17,7 +17,7 @@ async fn rest(step: &str, mut bytes: BoxStream<'static, Result<Bytes>>, read: us
             }
             Ok(Some(Err(error))) => {
                 assert!(error.is_conflict(), "{step}: expected a conflict: {error:?}");
-                assert!(matches!(bytes.next().await, None), "{step}: an error ends it");
+                assert!(bytes.next().await.is_none(), "{step}: an error ends it");
                 return;
             }
             Ok(Some(Ok(chunk))) => {

@@ -64,7 +64,7 @@ impl Object {
 
 /// The latest of a name.
 pub(super) enum Latest {
-    Object(Object),
+    Object(Box<Object>),
     /// The trace of a delete.
     Gone(Arc<str>),
 }
@@ -275,7 +275,7 @@ impl Bucket {
         let name: Arc<str> = object.info.name.as_str().into();
         object.info.revision = self.revision + 1;
         let info = object.info.clone();
-        self.push(&name, Latest::Object(object));
+        self.push(&name, Latest::Object(Box::new(object)));
         info
     }
 
