@@ -2,6 +2,7 @@
 
 mod calls;
 mod shapes;
+mod stored;
 mod streams;
 
 use std::time::Duration;

@@ -6,6 +6,7 @@ use syn::{Ident, ItemTrait, Visibility};
 
 use crate::method::{Argument, Method, Queue, Shape};
 use crate::service::Service;
+use crate::store::Kind;
 
 pub(crate) fn expand(service: &Service, item: &ItemTrait) -> TokenStream {
     let names = Names {
@@ -213,6 +214,20 @@ fn client(service: &Service, names: &Names<'_>) -> TokenStream {
     let Names { item, visibility: vis, methods, client: ident, .. } = names;
     let crate_ = &service.crate_;
     let calls = service.methods.iter().map(|method| call(crate_, method, vis));
+    let stores = || service.methods.iter().flat_map(|method| method.handles());
+    let fields = stores().map(|(method, _, name)| {
+        let Method { cfg, request, response, .. } = method;
+        quote!(#(#cfg)* #name: #crate_::rpc::Stored<#request, #response>,)
+    });
+    let values = stores().map(|(method, kind, name)| {
+        let (cfg, ident) = (&method.cfg, &method.ident);
+        let handle = match kind {
+            Kind::Kv => quote!(kv),
+            Kind::Objects => quote!(objects),
+        };
+        quote!(#(#cfg)* #name: client.#handle(&methods.#ident),)
+    });
+    let stored = service.methods.iter().map(|method| stored(crate_, method, vis));
     let doc = format!("Calls the methods of an [`{item}`], wherever it is served. Cheap to clone.");
     quote! {
         #[doc = #doc]
@@ -221,6 +236,7 @@ fn client(service: &Service, names: &Names<'_>) -> TokenStream {
         #vis struct #ident {
             client: #crate_::rpc::Client,
             methods: ::std::sync::Arc<#methods>,
+            #(#fields)*
         }
 
         #[allow(dead_code, deprecated)]
@@ -234,7 +250,8 @@ fn client(service: &Service, names: &Names<'_>) -> TokenStream {
             /// Calls through `client`, which may have interceptors and a prefix of its own.
             #[must_use]
             #vis fn from_client(client: #crate_::rpc::Client) -> Self {
-                Self { client, methods: ::std::sync::Arc::new(#methods::new()) }
+                let methods = ::std::sync::Arc::new(#methods::new());
+                Self { #(#values)* client, methods }
             }
 
             /// What its calls are made with.
@@ -246,6 +263,7 @@ fn client(service: &Service, names: &Names<'_>) -> TokenStream {
             #vis fn methods(&self) -> &#methods { &self.methods }
 
             #(#calls)*
+            #(#stored)*
         }
     }
 }
@@ -278,6 +296,44 @@ fn call(crate_: &TokenStream, method: &Method, vis: &Visibility) -> TokenStream 
         #attributes
         #vis fn #ident(&self #taken) -> #crate_::Call<#opens> {
             self.client.#call(&self.methods.#ident #given)
+        }
+    }
+}
+
+/// What reaches the stored responses of a method.
+fn stored(crate_: &TokenStream, method: &Method, vis: &Visibility) -> TokenStream {
+    let Method { ident, cfg, request, response, .. } = method;
+    let handles = method.handles();
+    if handles.is_empty() {
+        return TokenStream::new();
+    }
+    let key = method.key_name();
+    let doc = format!(
+        "The key that the response of [`{ident}`](Self::{ident}) to this request is kept under, in \
+         the first place that it has.\n\n# Errors\n`InvalidInput` naming the field that no key can \
+         be made of."
+    );
+    let handles = handles.iter().map(|(_, kind, name)| {
+        let place = match kind {
+            Kind::Kv => "its key-value bucket",
+            Kind::Objects => "its bucket of objects",
+        };
+        let doc =
+            format!("What is kept of the responses of [`{ident}`](Self::{ident}) in {place}.");
+        quote! {
+            #(#cfg)*
+            #[doc = #doc]
+            #[must_use]
+            #vis fn #name(&self) -> &#crate_::rpc::Stored<#request, #response> { &self.#name }
+        }
+    });
+    quote! {
+        #(#handles)*
+
+        #(#cfg)*
+        #[doc = #doc]
+        #vis fn #key(&self, request: &#request) -> #crate_::Result<::std::string::String> {
+            self.client.key(&self.methods.#ident, request)
         }
     }
 }

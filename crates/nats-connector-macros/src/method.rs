@@ -161,18 +161,22 @@ impl Method {
         quote!(#[doc = #doc] #(#attributes)*)
     }
 
-    /// The names of what clients get for the stores.
-    pub(crate) fn made(&self) -> Vec<String> {
+    /// What clients reach the stores by: one of each kind.
+    pub(crate) fn handles(&self) -> Vec<(&Self, Kind, Ident)> {
         let base = self.base();
-        let handle = |store: &Store| match store.kind {
-            Kind::Kv => format!("kv_{base}"),
-            Kind::Objects => format!("objects_{base}"),
-        };
-        let mut names: Vec<_> = self.stores.iter().map(handle).collect();
-        if !names.is_empty() {
-            names.push(format!("{base}_key"));
-        }
-        names
+        let named = self.stores.iter().map(|store| {
+            let name = match store.kind {
+                Kind::Kv => format!("kv_{base}"),
+                Kind::Objects => format!("objects_{base}"),
+            };
+            (self, store.kind, Ident::new(&name, self.ident.span()))
+        });
+        named.collect()
+    }
+
+    /// What makes the key of a stored response.
+    pub(crate) fn key_name(&self) -> Ident {
+        Ident::new(&format!("{}_key", self.base()), self.ident.span())
     }
 }
 

@@ -172,8 +172,10 @@ fn refuse_same_names(methods: &[Method], problems: &mut Problems) {
         }
     }
     for method in methods {
-        for made in method.made() {
-            if let Some(other) = methods.iter().find(|it| it.base() == made) {
+        let handles = method.handles();
+        let key = (!handles.is_empty()).then(|| method.key_name());
+        for made in handles.into_iter().map(|(_, _, name)| name).chain(key) {
+            if let Some(other) = methods.iter().find(|it| made == it.base()) {
                 let problem = format!(
                     "clients get a `{made}` for the stored responses of `{}`; give this method \
                      another name and its endpoint this one, by `#[rpc(name = \"{made}\")]`",
