@@ -20,7 +20,7 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let test = std::env::current_exe().expect("the path of this program");
     let folder = test.ancestors().nth(2).expect("target/<profile>/deps/");
     let mut build = testkit::cargo();
-    build.args(["build", "--quiet", "--examples"]);
+    build.args(["build", "--quiet", "--examples", "--features", "macros"]);
     if folder.ends_with("release") {
         build.arg("--release");
     }
@@ -334,6 +334,19 @@ async fn sessions() {
 async fn testing() {
     let server = jetstream().await;
     assert_has(&run(&mut example("testing", &server.url())), &["order 1 of ada"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rpc_orders() {
+    let server = jetstream().await;
+    let output = run(&mut example("rpc_orders", &server.url()));
+    let promised = [
+        "order 3 costs 50 (voucher used: true)",
+        "NOT_FOUND: no order 99",
+        "Ada has order 3 of 50",
+        "service down: true; order.7.1 is 9.5 (stored: true)",
+    ];
+    assert_has(&output, &promised);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -324,7 +324,9 @@ fn stored(crate_: &TokenStream, method: &Method, vis: &Visibility) -> TokenStrea
             #(#cfg)*
             #[doc = #doc]
             #[must_use]
-            #vis fn #name(&self) -> &#crate_::rpc::Stored<#request, #response> { &self.#name }
+            #vis fn #name(&self) -> #crate_::rpc::Stored<#request, #response> {
+                ::core::clone::Clone::clone(&self.#name)
+            }
         }
     });
     quote! {
