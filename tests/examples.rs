@@ -54,6 +54,16 @@ fn assert_has(output: &str, texts: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rpc_profile() {
+    let server = jetstream().await;
+    let output = run(&mut example("rpc_profile", &server.url()));
+    assert_has(
+        &output,
+        &["Ada from the service", "Ada from the store", "43: UNAVAILABLE", "12 lines"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn quickstart() {
     let server = jetstream().await;
     let mut program = Program::start(&mut example("quickstart", &server.url()));

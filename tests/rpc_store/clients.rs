@@ -147,6 +147,22 @@ async fn in_memory_responses_go_to_both_stores() {
     both(&rpc).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_server_responses_go_to_both_stores() {
+    let (_server, nats) = jetstream().await;
+    both(&nats.rpc()).await;
+    let context = async_nats::jetstream::new(nats.client().unwrap());
+    let bucket = context.get_object_store("reports").await.unwrap();
+    let mut object = bucket.get("reports/1").await.unwrap();
+    let mut bytes = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut object, &mut bytes).await.unwrap();
+    let users = context.get_key_value("users").await.unwrap();
+    assert_eq!(users.get("user.1").await.unwrap().unwrap(), bytes, "the bytes of the reply");
+    let info = object.info();
+    assert!(info.headers.as_ref().is_none_or(async_nats::HeaderMap::is_empty), "{info:?}");
+    assert_eq!((info.chunks, info.description.as_deref()), (3, None));
+}
+
 async fn both(rpc: &Rpc) {
     let report = |ask: &Ask| Ok(format!("reports/{}", ask.id));
     let method: Method<Ask, Profile> = Method::json("save_profile");
