@@ -70,7 +70,7 @@ impl<T: Message + Default + 'static> Codec<T> for Protobuf {
 
     fn decode(&self, bytes: &Bytes) -> Result<T> {
         T::decode(bytes.clone()).map_err(|error| {
-            Error::new(ErrorKind::Decode, "these bytes are no message of this type")
+            Error::new(ErrorKind::Decode, format!("these bytes are no such message: {error}"))
                 .with("type", std::any::type_name::<T>())
                 .with_source(error)
         })
@@ -138,16 +138,19 @@ impl ProtobufJson {
         Ok(self.descriptor.get_or_init(|| found).clone())
     }
 
+    /// An error with what is wrong in its text: whoever called gets no more than that.
     fn error(
         &self,
         kind: ErrorKind,
         problem: impl std::error::Error + Send + Sync + 'static,
     ) -> Error {
-        let text = match kind {
-            ErrorKind::Encode => "the message has no JSON form",
-            _ => "this is no JSON of the message",
+        let what = match kind {
+            ErrorKind::Encode => "has no JSON form",
+            _ => "cannot be read from this JSON",
         };
-        Error::new(kind, text).with("message", self.message).with_source(problem)
+        Error::new(kind, format!("the message {what}: {problem}"))
+            .with("message", self.message)
+            .with_source(problem)
     }
 }
 
