@@ -89,7 +89,7 @@ async fn cut_replays_store_each_once() {
             proxy.cut();
             cuts += 1;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let replay = async {
         loop {
