@@ -431,3 +431,22 @@ async fn doctor() {
     assert_eq!(wrong.wait(LIMIT).code(), Some(1));
     assert_has(wrong.output(), &["FAULT  settings", "NATS.MAX_RECONNECT"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects() {
+    let server = jetstream().await;
+    // Again on the same server: what an earlier run has left is there, and replaced.
+    for _ in 0..2 {
+        let output = run(&mut example("objects", &server.url()));
+        let promised = [
+            "all 1100000 bytes are on their way",
+            "stored 1100000 bytes in 9 chunks",
+            "in the middle: line 50000",
+            "the copy is the same: true",
+            "nobody stored that: None",
+            "in the bucket: [\"latest.txt\", \"lines.txt\"]",
+            "watched: latest.txt is deleted",
+        ];
+        assert_has(&output, &promised);
+    }
+}

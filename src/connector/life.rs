@@ -113,11 +113,11 @@ impl Life {
             link.status().drain();
         }
         let handlers = self.tasks.drain(deadline).await;
+        if let BackEnd::Nats(link) = &self.back_end {
+            link.uploads().end(link, deadline).await;
+        }
         // Also after the deadline a connected server gets a moment to answer.
         let last = deadline.max(after(Duration::from_millis(500)));
-        if let BackEnd::Nats(link) = &self.back_end {
-            link.uploads().end(link, deadline, last).await;
-        }
         self.locks.release_all(last).await;
         let sent = match &self.back_end {
             BackEnd::Nats(link) => {

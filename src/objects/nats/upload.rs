@@ -1,8 +1,9 @@
 //! An object on its way in: chunks in a bounded window, then the message that tells of it.
 //!
-//! Chunks are sent in order, each under an id of its own, and their acknowledgements say in which
-//! order they were stored. After any doubt all that has no acknowledgement is sent again under the
-//! same ids, and before the object is shown the chunks are counted.
+//! Chunks are sent in order, and their acknowledgements say in which order they were stored. After any
+//! doubt all that is stored behind the last chunk that is known to be in its place is taken out, since
+//! the client may send again what it had kept of a lost connection, and what follows that chunk is sent
+//! again. Before such an object is shown, its chunks are counted.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -15,7 +16,7 @@ use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::message::OutboundMessage;
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -25,9 +26,10 @@ use super::message::Meta;
 use super::place::{Place, Seen, another, full};
 use super::uploads::Ticket;
 use crate::connector::Link;
-use crate::deadline::after;
+use crate::deadline::{after, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jetstream;
+use crate::jetstream::feed::{Consumer, Next, Start};
 use crate::objects::driver::{Draft, Limits, Upload};
 use crate::objects::{DEFAULT_CHUNK_SIZE, ObjectInfo};
 use crate::pubsub::driver::{Answer, Fate, Pipeline, PipelineConfig};
@@ -43,6 +45,8 @@ const HEADERS: usize = 256;
 const TICK: Duration = Duration::from_millis(100);
 /// The wait before chunks are sent again.
 const RETRY_WAIT: Duration = Duration::from_millis(250);
+/// How many bits of a number are the chunk's own; those above tell how often chunks were sent again.
+const NUMBER_BITS: u32 = 40;
 /// How long what is under way is waited for before an upload that is given up is taken out.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -72,8 +76,9 @@ pub(super) async fn begin(
         flight: Some(Flight {
             link: link.clone(),
             pipeline,
-            stream: place.stream.clone(),
-            id: meta.nuid.clone(),
+            place: place.clone(),
+            nuid: meta.nuid.clone(),
+            round: 0,
             subject,
             window,
             chunks: VecDeque::new(),
@@ -114,8 +119,10 @@ pub(super) struct NatsUpload {
 struct Flight {
     link: Arc<Link>,
     pipeline: Box<dyn Pipeline>,
-    stream: String,
-    id: String,
+    place: Place,
+    nuid: String,
+    /// How often chunks were sent again.
+    round: u64,
     subject: Subject,
     window: usize,
     /// Those that are not known to be stored, and those behind them.
@@ -142,6 +149,13 @@ struct Flight {
 struct Chunk {
     bytes: Bytes,
     state: State,
+}
+
+/// What sending has come to.
+enum Turn {
+    Done,
+    /// Something went wrong: what is stored is to be set right.
+    Repair,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -267,30 +281,103 @@ impl Flight {
         // What came while nobody waited is looked at first.
         self.answered = Instant::now();
         let patience = (limits.step / 4).max(TICK * 5);
-        poll_fn(|cx| {
-            while self.tick.as_mut().poll(cx).is_ready() {
-                self.tick.as_mut().reset(Instant::now() + TICK);
-                self.look();
+        loop {
+            let turn = poll_fn(|cx| {
+                while self.tick.as_mut().poll(cx).is_ready() {
+                    self.tick.as_mut().reset(Instant::now() + TICK);
+                    self.look();
+                }
+                if self.take_answers(cx)? {
+                    until = limits.deadline();
+                }
+                let turn = self.send_all(cx, patience)?;
+                if self.take_answers(cx)? {
+                    until = limits.deadline();
+                }
+                if done(self) {
+                    return Poll::Ready(Ok(Turn::Done));
+                }
+                if ticket.is_given_up() {
+                    return Poll::Ready(Err(given_up()));
+                }
+                if Instant::now() >= until {
+                    return Poll::Ready(Err(self.stuck()));
+                }
+                match turn {
+                    Turn::Repair => Poll::Ready(Ok(turn)),
+                    Turn::Done => Poll::Pending,
+                }
+            });
+            match turn.await? {
+                Turn::Done => return Ok(()),
+                Turn::Repair => self.repair(until).await?,
             }
-            if self.take_answers(cx)? {
-                until = limits.deadline();
+        }
+    }
+
+    /// Takes out all that is stored behind the last chunk in its place, so that what follows it can be
+    /// sent again.
+    async fn repair(&mut self, until: Instant) -> Result<()> {
+        self.doubt = true;
+        match within(until, self.take_back(until)).await {
+            Ok(Ok(())) => {
+                self.again_at = None;
+                self.round += 1;
+                self.unsent = 0;
+                for chunk in &mut self.chunks {
+                    chunk.state = State::Unsent;
+                }
+                self.answered = Instant::now();
+                Ok(())
             }
-            self.send_all(cx, patience)?;
-            if self.take_answers(cx)? {
-                until = limits.deadline();
+            Ok(Err(error))
+                if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable)
+                    && Instant::now() < until =>
+            {
+                self.again_at = Some(after(RETRY_WAIT));
+                self.last_error = Some(error);
+                Ok(())
             }
-            if done(self) {
-                return Poll::Ready(Ok(()));
+            Ok(Err(error)) if error.kind() == ErrorKind::Closed => Err(error),
+            Ok(Err(error)) => {
+                Err(Error::new(error.kind(), "what was stored cannot be set right")
+                    .with_source(error))
             }
-            if ticket.is_given_up() {
-                return Poll::Ready(Err(given_up()));
+            Err(_) => Err(self.stuck()),
+        }
+    }
+
+    async fn take_back(&mut self, until: Instant) -> Result<()> {
+        self.link.connected(until).await?;
+        // Behind all that the client had kept.
+        self.link.barrier(until).await?;
+        sleep(RETRY_WAIT).await;
+        let misplaced = self.chunks.iter().filter_map(|chunk| match chunk.state {
+            State::Stored(sequence) => Some(sequence),
+            _ => None,
+        });
+        let mut misplaced: Vec<u64> = misplaced.collect();
+        let Flight { link, place, nuid, .. } = self;
+        let (stream, subjects) = (&place.stream, [place.chunks(nuid)]);
+        let start = match self.sequence {
+            0 => Start::First,
+            sequence => Start::After(sequence),
+        };
+        let made = Consumer::create(link, stream, &subjects, start, true, until).await;
+        let mut consumer = made?;
+        while !consumer.has_ended() {
+            match consumer.next().await {
+                Next::Message(message) => misplaced.push(message.sequence),
+                Next::CaughtUp => break,
+                Next::Lost(error) => return Err(error),
             }
-            if Instant::now() >= until {
-                return Poll::Ready(Err(self.stuck()));
-            }
-            Poll::Pending
-        })
-        .await
+        }
+        misplaced.sort_unstable();
+        misplaced.dedup();
+        let deletes = misplaced
+            .into_iter()
+            .map(|sequence| jetstream::delete_message(link, stream, sequence, until));
+        join_all(deletes).await.into_iter().try_for_each(|deleted| deleted.map(drop))
     }
 
     fn look(&mut self) {
@@ -304,57 +391,41 @@ impl Flight {
     }
 
     /// Sends what is to be sent, in order.
-    fn send_all(&mut self, cx: &mut Context<'_>, patience: Duration) -> Result<()> {
+    fn send_all(&mut self, cx: &mut Context<'_>, patience: Duration) -> Result<Turn> {
         let now = Instant::now();
+        let silent = self.answered + patience <= now;
         if let Some(at) = self.again_at {
-            let silent = self.answered + patience <= now;
-            if now < at || (self.is_waiting() && !silent) {
-                return Ok(());
-            }
-            self.doubt |= self.is_waiting();
-            self.begin_again();
-        } else if self.answered + patience <= now && self.is_waiting() {
+            let waits = now < at || (self.is_waiting() && !silent);
+            return Ok(if waits { Turn::Done } else { Turn::Repair });
+        }
+        if silent && self.is_waiting() {
             let message = "no chunk was acknowledged for a while";
             self.fail(Error::new(ErrorKind::Timeout, message));
-            self.answered = now;
-            return Ok(());
+            return Ok(Turn::Repair);
         }
-        while let Some(chunk) = self.chunks.get_mut(self.unsent) {
-            if chunk.state == State::Unsent {
-                match self.pipeline.poll_ready(&self.subject, cx) {
-                    Poll::Pending => return Ok(()),
-                    Poll::Ready(ready) => ready?,
-                }
-                let number = self.first + self.unsent as u64;
-                let mut headers = HeaderMap::new();
-                headers.insert(NATS_MESSAGE_ID, format!("{}.{number}", self.id));
-                let message = OutboundMessage {
-                    subject: self.subject.clone(),
-                    reply: None,
-                    payload: chunk.bytes.clone(),
-                    headers: Some(headers),
-                };
-                self.pipeline.send(number, message)?;
-                if !self.chunks.iter().take(self.unsent).any(|it| it.state == State::Sent) {
-                    self.answered = now;
-                }
-                self.chunks[self.unsent].state = State::Sent;
+        while let Some(chunk) = self.chunks.get(self.unsent) {
+            match self.pipeline.poll_ready(&self.subject, cx) {
+                Poll::Pending => return Ok(Turn::Done),
+                Poll::Ready(ready) => ready?,
             }
+            let number = (self.round << NUMBER_BITS) | (self.first + self.unsent as u64);
+            let mut headers = HeaderMap::new();
+            headers.insert(NATS_MESSAGE_ID, format!("{}.{number}", self.nuid));
+            let message = OutboundMessage {
+                subject: self.subject.clone(),
+                reply: None,
+                payload: chunk.bytes.clone(),
+                headers: Some(headers),
+            };
+            self.pipeline.send(number, message)?;
+            if self.unsent == 0 {
+                self.answered = now;
+            }
+            self.chunks[self.unsent].state = State::Sent;
             self.unsent += 1;
         }
         self.pipeline.flush();
-        Ok(())
-    }
-
-    /// Whatever is not known to be stored is to be sent again.
-    fn begin_again(&mut self) {
-        self.again_at = None;
-        for chunk in &mut self.chunks {
-            if chunk.state == State::Sent {
-                chunk.state = State::Unsent;
-            }
-        }
-        self.unsent = 0;
+        Ok(Turn::Done)
     }
 
     /// Something is not stored: no more is sent until it is known what is.
@@ -371,29 +442,33 @@ impl Flight {
             match answer {
                 Answer::One(number, fate) => stored |= self.decide(number, fate)?,
                 Answer::Lost(error) => {
+                    for chunk in &mut self.chunks {
+                        if chunk.state == State::Sent {
+                            chunk.state = State::Unsent;
+                        }
+                    }
                     self.doubt = true;
-                    self.begin_again();
                     self.fail(error);
                 }
                 Answer::Denied(_, error) | Answer::Closed(error) => return Err(error),
             }
         }
-        if stored {
-            self.settle_stored()?;
-        }
-        Ok(stored)
+        Ok(stored && self.let_go())
     }
 
     /// What became of a chunk; whether it is known to be stored now.
     fn decide(&mut self, number: u64, fate: Fate) -> Result<bool> {
-        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
-        let chunk = index.and_then(|index| self.chunks.get_mut(index));
-        // Answers to earlier sendings may come late.
-        let Some(chunk) = chunk.filter(|chunk| !matches!(chunk.state, State::Stored(_))) else {
+        // Answers to earlier sendings may come late: what these stored is taken out.
+        let number = number.checked_sub(self.round << NUMBER_BITS);
+        let index = number.and_then(|number| number.checked_sub(self.first));
+        let index = index.and_then(|index| usize::try_from(index).ok());
+        let Some(chunk) = index.and_then(|index| self.chunks.get_mut(index)) else {
             return Ok(false);
         };
         match fate {
-            Fate::Acked(acked) if *acked.stream != *self.stream => Err(another(&acked.stream)),
+            Fate::Acked(acked) if *acked.stream != *self.place.stream => {
+                Err(another(&acked.stream))
+            }
             Fate::Acked(acked) => {
                 chunk.state = State::Stored(acked.sequence.unwrap_or_default());
                 Ok(true)
@@ -422,15 +497,14 @@ impl Flight {
         }
     }
 
-    /// Lets go of the chunks that are stored behind all earlier ones.
-    fn settle_stored(&mut self) -> Result<()> {
+    /// Lets go of the chunks that are stored behind all earlier ones; whether there were any.
+    fn let_go(&mut self) -> bool {
+        let before = self.first;
         while let Some(Chunk { state: State::Stored(sequence), bytes }) = self.chunks.front() {
             if *sequence <= self.sequence {
-                return Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "the stream stored chunks out of their order while its leader changed; put the \
-                     object again",
-                ));
+                let message = "the stream stored chunks out of their order";
+                self.fail(Error::new(ErrorKind::Unavailable, message));
+                break;
             }
             self.sequence = *sequence;
             self.bytes -= bytes.len();
@@ -438,7 +512,7 @@ impl Flight {
             self.unsent = self.unsent.saturating_sub(1);
             self.chunks.pop_front();
         }
-        Ok(())
+        self.first > before
     }
 
     /// Why nothing was stored for so long.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::watch;
@@ -10,7 +11,10 @@ use tokio::time::Instant;
 
 use super::place::Place;
 use crate::connector::Link;
-use crate::deadline::within;
+use crate::deadline::{after, within};
+
+/// How long a connected server gets to take out what is given up.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// The changes under way.
 #[derive(Debug)]
@@ -70,11 +74,12 @@ impl Uploads {
     }
 
     /// Waits for what is under way. At the deadline uploads are given up, and what they have stored
-    /// is taken out; what is about to end may until `last`.
-    pub(crate) async fn end(&self, link: &Link, deadline: Instant, last: Instant) {
+    /// is taken out; that, and what is about to end, gets a moment more.
+    pub(crate) async fn end(&self, link: &Link, deadline: Instant) {
         if self.ended(deadline).await {
             return;
         }
+        let last = after(MOMENT);
         let given_up: Vec<_> = {
             let mut state = self.lock();
             state.over = true;
