@@ -40,13 +40,27 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
 
 /// The library's package, as `cargo metadata` has it.
 pub(crate) fn library() -> Result<Value, String> {
-    let text = output(&mut cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
-    let metadata: Value =
-        serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))?;
+    let metadata = metadata()?;
     let root = format!("{}/Cargo.toml", metadata["workspace_root"].as_str().unwrap_or_default());
-    let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let library = packages.iter().find(|package| package["manifest_path"] == root.as_str());
+    let library =
+        packages(&metadata).iter().find(|package| package["manifest_path"] == root.as_str());
     library.cloned().ok_or_else(|| format!("cargo metadata: no package has the manifest {root}"))
+}
+
+/// The names of the packages that are for others: those without `publish = false`.
+pub(crate) fn published() -> Result<Vec<String>, String> {
+    let metadata = metadata()?;
+    let published = packages(&metadata).iter().filter(|package| package["publish"].is_null());
+    Ok(published.filter_map(|package| package["name"].as_str().map(str::to_owned)).collect())
+}
+
+fn metadata() -> Result<Value, String> {
+    let text = output(&mut cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
+    serde_json::from_str(&text).map_err(|error| format!("cargo metadata: {error}"))
+}
+
+fn packages(metadata: &Value) -> &[Value] {
+    metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// Builds an example and returns the program. Run directly, it gets the signals itself.

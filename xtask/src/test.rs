@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::cargo::{cargo, check, library, output};
+use crate::cargo::{cargo, check, library, output, published};
 use crate::{Outcome, fetch, no_arguments};
 
 /// What the package must hold beside the code.
@@ -64,5 +64,10 @@ fn package() -> Result<(), String> {
             return Err(format!("{file} is not in the package; see `include` in Cargo.toml"));
         }
     }
-    check(&mut cargo(&["package", "--no-verify", "--allow-dirty"]))
+    // Together: the library depends on others of them, in the versions that are here.
+    let mut package = cargo(&["package", "--quiet", "--no-verify", "--allow-dirty"]);
+    for name in published()? {
+        package.args(["--package", &name]);
+    }
+    check(&mut package)
 }

@@ -25,7 +25,8 @@ pub fn service(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut item = match syn::parse::<syn::ItemTrait>(item.clone()) {
         Ok(item) => item,
         Err(error) => {
-            let help = syn::Error::new(error.span(), format!("expected a trait: {error}"));
+            let help =
+                syn::Error::new(error.span(), format!("`#[service]` stands on a trait: {error}"));
             let mut tokens = TokenStream::from(help.into_compile_error());
             tokens.extend(item);
             return tokens;

@@ -249,7 +249,8 @@ pub(crate) fn waiting(option: &Written) -> Result<TokenStream> {
 pub(crate) fn queue(option: &Written) -> Result<Queue> {
     let what =
         "the name of a queue group, or `false` for none: then every instance gets every call";
-    if let Given::Value(Expr::Lit(literal)) = &option.given
+    if let Given::Value(value) = &option.given
+        && let Expr::Lit(literal) = &**value
         && let Lit::Bool(on) = &literal.lit
     {
         return if on.value { Err(option.expected(what)) } else { Ok(Queue::Off) };

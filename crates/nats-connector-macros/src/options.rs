@@ -44,7 +44,7 @@ pub(crate) struct Written {
 /// What is given for an option.
 pub(crate) enum Given {
     Flag,
-    Value(Expr),
+    Value(Box<Expr>),
     List(TokenStream),
 }
 

@@ -189,7 +189,7 @@ fn refuse_same_names(methods: &[Method], problems: &mut Problems) {
 
 fn path(option: &Written) -> syn::Result<TokenStream> {
     match &option.given {
-        Given::Value(Expr::Path(path)) => Ok(quote!(#path)),
+        Given::Value(value) if matches!(**value, Expr::Path(_)) => Ok(quote!(#value)),
         _ => Err(option.expected("the path of nats_connector, as `::my_framework::nats`")),
     }
 }

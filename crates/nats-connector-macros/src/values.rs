@@ -20,14 +20,14 @@ enum Value<'a> {
 /// A text, known now or when it runs.
 pub(crate) enum Text {
     Literal(LitStr),
-    Expression(Expr),
+    Expression(TokenStream),
 }
 
 impl Text {
     pub(crate) fn tokens(&self) -> TokenStream {
         match self {
             Text::Literal(text) => quote!(#text),
-            Text::Expression(text) => quote!(#text),
+            Text::Expression(text) => text.clone(),
         }
     }
 
@@ -57,7 +57,7 @@ impl Written {
 
     fn value(&self, what: &str) -> Result<Value<'_>> {
         let Given::Value(value) = &self.given else { return Err(self.expected(what)) };
-        let mut value = value;
+        let mut value = &**value;
         // What comes out of a macro by example is in a group of its own.
         while let Expr::Group(group) = value {
             value = &group.expr;
@@ -81,7 +81,7 @@ impl Written {
                 Ok(Text::Literal(text.clone()))
             }
             Value::Literal(_) => Err(self.expected(what)),
-            Value::Expression(text) => Ok(Text::Expression(text.clone())),
+            Value::Expression(text) => Ok(Text::Expression(quote!(#text))),
         }
     }
 
