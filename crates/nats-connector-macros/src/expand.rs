@@ -86,18 +86,24 @@ fn config(service: &Service) -> TokenStream {
 fn description(service: &Service, method: &Method) -> TokenStream {
     let crate_ = &service.crate_;
     let name = method.name.tokens();
-    let codec = method.codec.as_ref().unwrap_or(&service.codec);
+    // A type that has no such codec is an error at the method.
+    let span = method.ident.span();
+    let codec = method.codec.as_ref().unwrap_or(&service.codec).clone();
+    let codec: TokenStream = codec
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(token.span().located_at(span));
+            token
+        })
+        .collect();
     let timeout = method.timeout.as_ref().map(|timeout| quote!(.timeout(#timeout)));
     let metadata = metadata(&method.metadata);
     let stores = method.stores.iter().map(|store| {
         let persist = store.persist(crate_, &method.request);
         quote!(.persist(#persist))
     });
-    // A type that has no such codec is an error at the method.
-    let span = Span::call_site().located_at(method.ident.span());
-    let new = quote_spanned!(span=> #crate_::rpc::Method::with_codec);
     let window = method.window.as_ref().map(|messages| quote!(.window(#messages)));
-    quote!(#new(#name, #codec) #timeout #window #metadata #(#stores)*)
+    quote!(#crate_::rpc::Method::with_codec(#name, #codec) #timeout #window #metadata #(#stores)*)
 }
 
 fn metadata(entries: &[(String, TokenStream)]) -> TokenStream {

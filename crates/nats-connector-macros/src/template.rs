@@ -33,7 +33,7 @@ impl Template {
     ) -> TokenStream {
         let span = self.text.span();
         // A field that does not exist, or cannot stand in a key, is an error at the template.
-        let argument = Ident::new("request", Span::mixed_site().located_at(span));
+        let argument = Ident::new("request", span);
         let escaping = escape.then(|| quote_spanned!(span=> .escaping()));
         let parts = self.parts.iter().map(|part| match part {
             Part::Text(text) => quote_spanned!(span=> .text(#text)),
