@@ -9,7 +9,7 @@ use crate::pubsub::driver::InboundMessage;
 use crate::pubsub::headers::without;
 use crate::pubsub::subject::check_publish;
 use crate::rpc::RpcError;
-use crate::rpc::error::read_error;
+use crate::rpc::error::{ERROR, ERROR_CODE, read_error};
 
 /// Where frames for the caller go; in the message that opens a stream.
 pub(super) const REPLY_TO: HeaderName = HeaderName::from_static("Reply-To");
@@ -27,6 +27,7 @@ pub(super) const HEARTBEAT: HeaderName = HeaderName::from_static("Nats-Stream-He
 /// Ours: whoever sends this reads no further item; why.
 pub(super) const CANCEL: HeaderName = HeaderName::from_static("Nats-Stream-Cancel");
 const STATUS: HeaderName = HeaderName::from_static("Status");
+const DESCRIPTION: HeaderName = HeaderName::from_static("Description");
 
 /// The status of an answer that says that nobody received a message.
 const NOBODY: &str = "503";
@@ -73,9 +74,7 @@ impl Frame {
             return Frame::Answer { headers: HeaderMap::new(), payload };
         };
         if let Some(error) = read_error(Some(&headers), &payload) {
-            // The server's own word has nothing else in it.
-            let alone = headers.len() == 1 && payload.is_empty();
-            if alone && text(&headers, STATUS).is_some_and(|status| status == NOBODY) {
+            if is_nobody(&headers, &payload) {
                 return Frame::Nobody;
             }
             return Frame::Failed(error.remote(Some(of_the_user(&headers))));
@@ -150,6 +149,15 @@ pub(super) fn end(last: Option<u64>) -> HeaderMap {
         headers.insert(SEQ, HeaderValue::from(last));
     }
     headers
+}
+
+/// The server's own word: no error of a service, which says more than a status.
+fn is_nobody(headers: &HeaderMap, payload: &Bytes) -> bool {
+    text(headers, STATUS) == Some(NOBODY)
+        && payload.is_empty()
+        && text(headers, DESCRIPTION).is_none()
+        && headers.get(ERROR_CODE).is_none()
+        && headers.get(ERROR).is_none()
 }
 
 /// Headers but for those of streams.
