@@ -218,8 +218,8 @@ async fn a_drain_lets_streams_end() {
     assert!(report.is_clean(), "{report:?}");
 }
 
-#[tokio::test]
-async fn a_stream_that_outlasts_a_drain_is_told_so() {
+/// A stream that is under way, or just opened, when its service's connector drains.
+async fn outlasts_a_drain(under_way: bool) {
     let server = Server::builder().start().await;
     let settings = Settings::builder().set("NATS.SERVER", server.url());
     let settings = settings.set("NATS.DRAIN_TIMEOUT", "3s").build().unwrap();
@@ -227,9 +227,22 @@ async fn a_stream_that_outlasts_a_drain_is_told_so() {
     let (endpoint, _reasons) = endless();
     service.rpc().service(config()).endpoint(endpoint).serve().await.unwrap();
     let client = connect(&server).await.rpc().client(config());
-    let items = client.server_stream(&count_up(), 0).await.unwrap();
+    let mut items = client.server_stream(&count_up(), 0).await.unwrap();
+    if under_way {
+        soon(items.next()).await.unwrap().unwrap();
+    }
     let (_, (_, error)) = futures::join!(service.drain(), drained(items));
     let error = error.unwrap();
     assert_eq!(error.code(), code::UNAVAILABLE);
     assert!(error.message().contains("shuts down"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_that_outlasts_a_drain_is_told_so() {
+    outlasts_a_drain(true).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_with_a_drain_is_told_so() {
+    outlasts_a_drain(false).await;
 }

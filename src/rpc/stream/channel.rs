@@ -508,10 +508,11 @@ impl Channel {
         state.closing || (self.side == Side::Client && state.end.is_some())
     }
 
-    /// When to look again.
-    pub(super) fn due(&self) -> Option<Instant> {
+    /// When to look again; while something is `sending`, no heartbeat is due.
+    pub(super) fn due(&self, sending: bool) -> Option<Instant> {
         let state = self.lock();
-        let beat = (state.beat.is_some() && state.peer.is_some()).then(|| state.said + HEARTBEAT);
+        let beats = state.beat.is_some() && state.peer.is_some() && !sending;
+        let beat = beats.then(|| state.said + HEARTBEAT);
         let silence = state.beat.map(|beat| state.heard + beat * MISSED);
         let gone = state.gone.as_ref().map(|gone| gone.0);
         let open = [beat, silence, gone, self.deadline].into_iter().flatten().min();

@@ -189,3 +189,135 @@ fn cleaned(text: &str) -> HeaderValue {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     clean.trim().parse().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(pairs: &[(&str, &str)], payload: &'static str) -> InboundMessage {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, *value);
+        }
+        let headers = (!pairs.is_empty()).then_some(headers);
+        InboundMessage { subject: "i".into(), reply: None, headers, payload: payload.into() }
+    }
+
+    fn parsed(pairs: &[(&str, &str)], payload: &'static str) -> Frame {
+        Frame::parse(message(pairs, payload))
+    }
+
+    /// Frames as the plugin's programs send them.
+    #[test]
+    fn captured_frames_are_read() {
+        let Frame::Item { seq: 7, payload } = parsed(&[("Nats-Stream-Seq", "7")], "x") else {
+            panic!("an item");
+        };
+        assert_eq!(payload, "x");
+        let end = ("Nats-Stream-End", "true");
+        assert!(matches!(parsed(&[end], ""), Frame::End { last: None }));
+        let pairs = [
+            [("Nats-Service-Error-Code", "NOT_FOUND"), ("Nats-Service-Error", "nope")],
+            [("Status", "NOT_FOUND"), ("Description", "nope")],
+        ];
+        for pair in pairs {
+            for pairs in [vec![pair[0], pair[1], end], pair.to_vec()] {
+                let Frame::Failed(error) = parsed(&pairs, "body") else { panic!("an error") };
+                assert_eq!((error.code(), error.message()), ("NOT_FOUND", "nope"));
+                assert!(error.is_remote() && error.body() == "body");
+                let own = error.headers().unwrap();
+                assert!(own.get("Nats-Stream-End").is_none());
+            }
+        }
+        let Frame::Control(ack) = parsed(&[("Nats-Stream-Inbox", "_INBOX.a")], "") else {
+            panic!("an acknowledgement");
+        };
+        assert_eq!(ack, Control { inbox: Some("_INBOX.a".into()), ..Control::default() });
+        assert!(matches!(parsed(&[], "60"), Frame::Answer { .. }));
+        assert!(matches!(parsed(&[("X", "y")], "60"), Frame::Answer { .. }));
+    }
+
+    #[test]
+    fn the_servers_own_word_is_no_error_of_a_service() {
+        assert!(matches!(parsed(&[("Status", "503")], ""), Frame::Nobody));
+        let more = [("Status", "503"), ("Nats-Subject", "a.b")];
+        assert!(matches!(parsed(&more, ""), Frame::Nobody));
+        assert!(matches!(parsed(&[("Status", "503")], "x"), Frame::Failed(_)));
+        let told = [("Status", "503"), ("Description", "busy")];
+        assert!(matches!(parsed(&told, ""), Frame::Failed(_)));
+    }
+
+    #[test]
+    fn what_cannot_be_is_told() {
+        for pairs in [
+            ("Nats-Stream-Seq", "0"),
+            ("Nats-Stream-Seq", "-1"),
+            ("Nats-Stream-Seq", "one"),
+            ("Nats-Stream-Credit", "99999999999999999999"),
+            ("Nats-Stream-Inbox", "a.*"),
+            ("Nats-Stream-Inbox", ""),
+        ] {
+            assert!(matches!(parsed(&[pairs], ""), Frame::Bad(_)), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_for_peers_of_other_make_is_as_captured() {
+        let pairs = |headers: HeaderMap| -> Vec<(String, String)> {
+            let pair = |(name, values): (&HeaderName, &Vec<HeaderValue>)| {
+                (name.to_string(), values[0].to_string())
+            };
+            headers.iter().map(pair).collect()
+        };
+        assert_eq!(pairs(item(3)), [("Nats-Stream-Seq".to_owned(), "3".to_owned())]);
+        assert_eq!(pairs(end(None)), [("Nats-Stream-End".to_owned(), "true".to_owned())]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            inbox in proptest::option::of("[a-z]{1,5}(\\.[a-z]{1,5}){0,3}"),
+            last in any::<Option<u64>>(),
+            credit in any::<Option<u64>>(),
+            beat in 0_u64..1_000_000_000,
+            cancel in proptest::option::of("[ -~]{0,20}"),
+        ) {
+            let control = Control {
+                inbox: inbox.map(Subject::from),
+                last,
+                credit,
+                heartbeat: Some(Duration::from_millis(beat)),
+                cancel: cancel.map(|text| text.trim().to_owned()),
+            };
+            let mut headers = HeaderMap::new();
+            control.write(&mut headers);
+            prop_assert_eq!(Control::of(&headers).unwrap(), control);
+        }
+
+        #[test]
+        fn nothing_panics(
+            pairs in proptest::collection::vec(
+                (
+                    proptest::sample::select(vec![
+                        "Nats-Stream-Seq", "Nats-Stream-End", "Nats-Stream-Inbox", "Status",
+                        "Nats-Stream-Credit", "Nats-Stream-Heartbeat", "Nats-Stream-Cancel",
+                        "Description", "Nats-Service-Error-Code", "Nats-Service-Error", "X",
+                    ]),
+                    "[^\r\n]{0,12}",
+                ),
+                0..6,
+            ),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &pairs {
+                headers.append(*name, value.as_str());
+            }
+            let payload = Bytes::new();
+            let (subject, reply) = ("i".into(), None);
+            let headers = Some(headers);
+            let _ = Frame::parse(InboundMessage { subject, reply, headers, payload });
+        }
+    }
+}

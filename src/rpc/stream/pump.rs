@@ -25,7 +25,7 @@ pub(super) async fn pump(channel: Arc<Channel>, mut source: Box<dyn Source>) {
                 None => {}
             }
         }
-        let due = channel.due();
+        let due = channel.due(sending.is_some());
         tokio::select! {
             message = poll_fn(|cx| source.poll_next(cx)) => match message {
                 Some(message) => channel.take(message),

@@ -99,10 +99,11 @@ impl Accepted {
             error
         };
         tokio::select! {
+            // A handler that always has something to do comes last, else it leaves the others no turn.
             biased;
-            result = handler => result,
             error = deserted => Err(error),
             () = self.wire.drain_ends() => Err(faults::drained()),
+            result = handler => result,
         }
     }
 
