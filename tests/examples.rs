@@ -347,6 +347,20 @@ async fn testing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rpc_streaming() {
+    let server = Server::builder().start().await;
+    let output = run(&mut example("rpc_streaming", &server.url()));
+    let promised = [
+        "1000 readings came",
+        "their mean is 20",
+        "of none: INVALID_ARGUMENT: no reading, no mean",
+        "100 C are 212 F",
+        "done",
+    ];
+    assert_has(&output, &promised);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rpc_orders() {
     let server = jetstream().await;
     let output = run(&mut example("rpc_orders", &server.url()));

@@ -44,11 +44,13 @@ async fn service() {
 #[expect(clippy::print_stdout, reason = "the parent reads it")]
 async fn client() {
     let Ok(url) = std::env::var(SERVER) else { return };
-    let client = connect_to(&url).await.rpc().client(config());
+    let connector = connect_to(&url).await;
+    let client = connector.rpc().client(config());
     let mut items = client.server_stream(&count_up(), 0).await.unwrap();
     let mut stream = client.client_stream(&sum()).await.unwrap();
     items.next().await.unwrap().unwrap();
     stream.send(1).await.unwrap();
+    connector.pubsub().flush().await.unwrap();
     println!("ready");
     std::future::pending::<()>().await;
 }

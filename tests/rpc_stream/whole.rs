@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use nats_connector::Connector;
-use nats_connector::rpc::{Endpoint, Request, Response, Sender};
+use nats_connector::rpc::{Endpoint, Next, RawCall, Request, Response, Sender};
 use testkit::{eventually, size};
 
 use super::*;
@@ -193,4 +193,38 @@ async fn a_stream_holds_its_place_and_is_counted() {
     let (all, error) = drained(client.server_stream(&count_up(), 3).await.unwrap()).await;
     assert!(error.is_none(), "{error:?}");
     assert_eq!(all, numbers(3));
+}
+
+#[tokio::test]
+async fn interceptors_stand_around_streams_at_both_sides() {
+    let (_server, service, client) = sides().await;
+    let seen = Arc::new(AtomicU64::new(0));
+    let ended = seen.clone();
+    let guard = move |call: RawCall, next: Next| {
+        let ended = ended.clone();
+        async move {
+            if call.header("Authorization") != Some("me") {
+                return Err(RpcError::new(rpc::code::UNAUTHENTICATED, "who are you"));
+            }
+            let served = next.run(call).await;
+            ended.fetch_add(1, Ordering::SeqCst);
+            served
+        }
+    };
+    let guarded = Endpoint::server_stream(&count_up(), counting).intercept(guard);
+    service.rpc().service(config()).endpoint(guarded).serve().await.unwrap();
+    let client = client.rpc().client(config());
+    let (all, error) = drained(client.server_stream(&count_up(), 3).await.unwrap()).await;
+    assert!(all.is_empty());
+    assert_eq!(error.unwrap().code(), rpc::code::UNAUTHENTICATED);
+    let signed = client.intercept(|mut call: RawCall, next: Next| async move {
+        call.set_header("Authorization", "me")?;
+        next.run(call).await
+    });
+    let items = soon(signed.server_stream(&count_up(), 600)).await.unwrap();
+    let (all, error) = drained(items).await;
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(all, numbers(600));
+    // It saw the whole stream.
+    eventually(PATIENCE, || async { seen.load(Ordering::SeqCst) == 1 }).await;
 }

@@ -24,7 +24,6 @@ impl Endpoint {
     /// leaves, within 5 s from one that is killed, and by the next item from callers of other make. A
     /// drain of the connector lets streams go on until a second before its time is up; then they end
     /// with `UNAVAILABLE`.
-    #[must_use]
     pub fn server_stream<Req, Res, H, Fut, E>(method: &Method<Req, Res>, handler: H) -> Self
     where
         Req: Send + 'static,
@@ -43,7 +42,6 @@ impl Endpoint {
     /// What is said of callers, limits and drains at [`server_stream`](Self::server_stream) holds here
     /// too: a caller that goes in the middle is an error behind the requests that it sent, never their
     /// end.
-    #[must_use]
     pub fn client_stream<Req, Res, H, Fut, R, E>(method: &Method<Req, Res>, handler: H) -> Self
     where
         Req: Send + 'static,
@@ -61,7 +59,6 @@ impl Endpoint {
     ///
     /// What is said of callers, limits and drains at [`server_stream`](Self::server_stream) holds here
     /// too.
-    #[must_use]
     pub fn bidi<Req, Res, H, Fut, E>(method: &Method<Req, Res>, handler: H) -> Self
     where
         Req: Send + 'static,

@@ -56,6 +56,7 @@ impl Client {
         Res: Send + 'static,
     {
         let payload = method.0.request.encode(&request);
+        drop(request);
         let codec = method.0.response.clone();
         let made = move |held, idle| Receiver::new(held, codec, idle);
         self.open(method, Kind::ServerStream, payload, made)

@@ -10,6 +10,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::connector::State;
 use crate::deadline::after;
 use crate::error::Result;
 use crate::pubsub::PubSub;
@@ -76,8 +77,11 @@ impl Wire {
     /// Whether the connection was lost since.
     pub(super) fn was_lost(&self, since: Option<Past>) -> bool {
         let link = self.nats().map(NatsDriver::link);
-        link.zip(since)
-            .is_some_and(|(link, past)| !link.is_open() || link.connects() != past.connects)
+        link.zip(since).is_some_and(|(link, past)| {
+            // The client's own state: events can be late.
+            let gone = matches!(link.state(), State::Disconnected | State::Closed);
+            gone || link.connects() != past.connects
+        })
     }
 
     /// Whether messages were dropped here since, of whatever subscription.
