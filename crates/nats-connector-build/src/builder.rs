@@ -204,7 +204,10 @@ fn spaced(code: &str) -> String {
         let line = line.trim_start();
         ["///", "#[", "pub ", "impl", "static "].iter().any(|it| line.starts_with(it))
     };
-    let ends = |line: &str| line.trim_start() == "}" || line.ends_with(';');
+    let ends = |line: &str| {
+        let line = line.trim_start();
+        line == "}" || line.ends_with(';') && !line.starts_with("//")
+    };
     let mut out = String::with_capacity(code.len() + code.len() / 16);
     let mut before: Option<&str> = None;
     for line in code.lines() {

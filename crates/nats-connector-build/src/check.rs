@@ -495,3 +495,35 @@ fn is_subject(text: &str) -> bool {
     let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '*' && c != '>';
     text.split('.').all(|token| !token.is_empty() && token.chars().all(legal))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str) -> Result<(Vec<Service>, Vec<Problem>), Error> {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("test.proto"), text).unwrap();
+        services(&Sources::compile(&["test.proto".into()], &[directory.path().into()])?)
+    }
+
+    #[test]
+    fn services_that_share_a_subject_are_worth_a_warning() {
+        let text = |prefix: &str| {
+            format!(
+                "syntax = \"proto3\";\nimport \"natsmicro/options.proto\";\nmessage M {{}}\n\
+                 service One {{\n  option (natsmicro.service).subject_prefix = \"api.v1\";\n  \
+                 rpc Get(M) returns (M);\n}}\n\
+                 service Two {{\n  option (natsmicro.service).subject_prefix = \"{prefix}\";\n  \
+                 rpc Get(M) returns (M);\n}}\n"
+            )
+        };
+        let (services, warnings) = checked(&text("api.v1")).unwrap();
+        assert_eq!(services.len(), 2);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert_eq!(warnings[0].line(), Some(8));
+        assert!(warnings[0].text().contains("share the subject api.v1.get"), "{warnings:?}");
+
+        let (_, warnings) = checked(&text("api.v2")).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+}

@@ -74,10 +74,11 @@ impl<'a> Context<'a> {
     /// What is written into the module of the service's package.
     fn module(&self) -> String {
         let (name, module) = (self.type_name(), rust_snake(&self.parsed.proto_name));
-        let mut out = format!("\npub use {module}::{{{name}, {name}Client, {name}Server}};\n\n");
-        // What is deprecated is for others to leave, not for the code that is behind it.
-        let deprecated = self.calls().any(|call| call.is_deprecated());
-        let allowed = if deprecated { "#[allow(deprecated)]\n" } else { "" };
+        // A program need not use both sides of what it takes in.
+        let mut out = format!(
+            "\n#[allow(unused_imports)]\npub use {module}::{{{name}, {name}Client, {name}Server}};\n\n"
+        );
+        let allowed = self.allowed(&module);
         out.push_str(&format!(
             "/// The service `{}`: what serves and calls it, and the description that both share.\n\
              {allowed}pub mod {module} {{\n    use {}::rpc;\n",
@@ -92,6 +93,28 @@ impl<'a> Context<'a> {
         out.push_str(&self.errors());
         out.push_str("}\n");
         out
+    }
+
+    /// The lints that names of the file's choice, and what nobody uses, set off.
+    fn allowed(&self, module: &str) -> String {
+        let any = |test: fn(&Call<'_>) -> bool| self.calls().any(|call| test(&call));
+        // Those of whoever calls are not meant.
+        let deprecated = any(|it| it.is_deprecated()).then_some("deprecated");
+        let inner =
+            self.parsed.package.rsplit('.').next().is_some_and(|it| rust_snake(it) == module);
+        let inner = inner.then_some("clippy::module_inception");
+        let self_ = any(|it| {
+            it.name == "new" || it.name.starts_with("from_") || it.name.starts_with("into_")
+        });
+        let self_ = self_.then_some("clippy::wrong_self_convention");
+        let traits = any(|it| {
+            let names = ["borrow", "clone", "cmp", "deref", "eq", "hash", "index", "partial_cmp"];
+            names.contains(&it.name.as_str())
+        });
+        let traits = traits.then_some("clippy::should_implement_trait");
+        let lints: Vec<_> =
+            [Some("dead_code"), deprecated, inner, self_, traits].into_iter().flatten().collect();
+        format!("#[allow({})]\n", lints.join(", "))
     }
 
     /// The service's name in Rust.

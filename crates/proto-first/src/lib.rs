@@ -2,6 +2,7 @@
 //! protobuf language, all of it compiled.
 
 #[allow(missing_docs, reason = "messages have the comments that their files have")]
+#[allow(clippy::module_inception, reason = "a message may be called as its package is")]
 pub mod proto {
     nats_connector::include_proto!();
 }

@@ -154,6 +154,9 @@ fn comments_become_docs() {
         ],
     );
     assert!(!code.contains("Of no method"));
+    // Code in comments is no test of the crate that takes it in, and stays in one piece.
+    has(&code, &["/// ```text\n/// let indented = \"code\";\n/// ```"]);
+    assert!(code.contains("/// let indented = \"code\";\n        /// ```"), "{code}");
 }
 
 #[test]
@@ -166,4 +169,35 @@ fn a_file_may_be_named_by_its_path_too() {
     // Messages are made of imports; services are not.
     let items = std::fs::read_to_string(out.path().join("shop.v1.rs")).unwrap();
     assert!(items.contains("pub struct Item") && !items.contains("ItemService"), "{items}");
+}
+
+#[test]
+fn messages_can_be_changed_and_types_be_elsewhere() {
+    let out = tempfile::tempdir().unwrap();
+    nats_connector_build::Builder::new()
+        .includes([corpus()])
+        .out_dir(out.path())
+        .rerun_if_changed(false)
+        .library_path("crate::nats")
+        .extern_path(".common.v1", "::common_types")
+        .type_attribute("Order", "#[derive(Ordered)]")
+        .field_attribute("Order.number", "#[marked]")
+        .config(|prost| {
+            prost.btree_map(["."]);
+        })
+        .compile(&["order/v1/service.proto"])
+        .unwrap();
+    let code = std::fs::read_to_string(out.path().join("order.v1.rs")).unwrap();
+    has(
+        &code,
+        &[
+            "#[derive(Ordered)]",
+            "#[marked]",
+            "use crate::nats::rpc;",
+            "request: rpc::Request<::common_types::Money>",
+            "&::common_types::Region::try_from(request.region)",
+        ],
+    );
+    assert!(!code.contains("nats_connector"), "{code}");
+    assert!(!out.path().join("common.v1.rs").exists());
 }

@@ -16,6 +16,12 @@ use testkit::{Server, eventually};
 
 use super::{PATIENCE, connect, raw};
 
+/// One package by itself.
+#[allow(unreachable_pub, reason = "it might be a library's")]
+mod alone {
+    nats_connector::include_proto!("kvstore_demo.v1");
+}
+
 struct Orders;
 
 impl OrderService for Orders {
@@ -195,6 +201,14 @@ impl shop::CatalogService for Catalog {
     async fn list(&self, request: Request<shop::v1::Item>) -> rpc::Result<Response<shop::Catalog>> {
         Ok(shop::Catalog { items: vec![request.into_inner()] }.into())
     }
+}
+
+#[test]
+fn one_package_can_be_taken_in_alone() {
+    let service = &alone::kv_store_demo_service::ENDPOINTS;
+    assert_eq!(service[0], "api.v1.kvdemo.save_profile");
+    let method = alone::kv_store_demo_service::methods::generate_report();
+    assert_eq!(method.name(), "generate_report");
 }
 
 /// A package within another, under a prefix of the handle.
