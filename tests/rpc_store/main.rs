@@ -1,5 +1,6 @@
 //! Responses that are kept: on real nats-servers, with stores that are slow, full, or gone.
 
+mod access;
 mod buckets;
 mod clients;
 mod order;

@@ -1,10 +1,10 @@
 //! Without a store the calls work, and what cannot be done says why.
 
-use nats_connector::rpc::{Policy, Rpc, code};
+use nats_connector::rpc::{Persist, Policy, Rpc, code};
 use nats_connector::{Connector, ErrorKind};
 use testkit::{Proxy, Server};
 
-use crate::{LONG, Lab, ask, config, connect, in_users, jetstream, kept, save, serve, stored};
+use crate::{Ask, LONG, Lab, ask, config, connect, in_users, jetstream, kept, save, serve, stored};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_jetstream_calls_work_and_the_stores_say_why_they_cannot() {
@@ -28,8 +28,12 @@ async fn without_jetstream_calls_work_and_the_stores_say_why_they_cannot() {
     assert!(error.is(code::UNAVAILABLE), "{error}");
     assert!(error.message().contains("JetStream") && error.message().contains("users"), "{error}");
 
-    let users = client.kv(&method);
+    let report = |ask: &Ask| Ok(format!("report/{}", ask.id));
+    let files = save().persist(Persist::objects("files", report));
+    let (users, files) = (client.kv(&method), client.objects(&files));
     let errors = [
+        files.get("report/1").await.map(drop).unwrap_err(),
+        files.put("report/1", &crate::profile("1", "Ada")).await.map(drop).unwrap_err(),
         users.get("user.1").await.map(drop).unwrap_err(),
         users.put("user.1", &crate::profile("1", "Ada")).await.map(drop).unwrap_err(),
         users.watch("*").await.map(drop).unwrap_err(),

@@ -32,9 +32,9 @@ pub struct StoreStatus {
     pub bucket: String,
     /// The methods that use it.
     pub methods: Vec<String>,
-    /// It was there, or could be made.
+    /// It is known to be there.
     pub ready: bool,
-    /// Why it is not ready, or why nobody can tell: as the last try ended.
+    /// Why it is not: as the last try to make it ended, or the permission that it takes to know.
     pub problem: Option<String>,
     /// The options of a bucket that was there, where they are not as asked for. It stays as it is.
     pub differences: Vec<Difference>,
@@ -58,8 +58,16 @@ impl StoreStatus {
 pub(crate) struct Shelf {
     planned: Planned,
     store: Result<Store>,
-    opened: OnceCell<Vec<Difference>>,
+    opened: OnceCell<Opened>,
+    /// Why the last try failed to open it.
     problem: Mutex<Option<String>>,
+}
+
+/// A bucket that can be used, as far as can be known.
+struct Opened {
+    differences: Vec<Difference>,
+    /// Why it cannot be known.
+    unknown: Option<String>,
 }
 
 /// A handle on the bucket.
@@ -118,22 +126,26 @@ impl Shelf {
             Err(self
                 .explain(Error::new(ErrorKind::Timeout, "the bucket could not be made in time")))
         });
-        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        match opened {
-            Ok(_) => *problem = None,
-            // Whoever may not make buckets can still write to the one that others made.
-            Err(error) if error.kind() == ErrorKind::Unauthorized => {
-                *problem = Some(error.to_string());
-            }
-            Err(error) => {
-                *problem = Some(error.to_string());
-                return Err(error);
-            }
-        }
+        let problem = opened.as_ref().err().map(Error::to_string);
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        opened?;
         self.store()
     }
 
-    async fn make(&self, deadline: Instant) -> Result<Vec<Difference>> {
+    async fn make(&self, deadline: Instant) -> Result<Opened> {
+        match self.find_or_make(deadline).await {
+            Ok(differences) => Ok(Opened { differences, unknown: None }),
+            // Whoever may not ask for buckets or make them can still write to one that others made.
+            Err(error) if error.kind() == ErrorKind::Unauthorized => {
+                let bucket = self.place().bucket();
+                tracing::warn!(bucket, %error, "taken to be there, since nobody here may ask");
+                Ok(Opened { differences: Vec::new(), unknown: Some(error.to_string()) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn find_or_make(&self, deadline: Instant) -> Result<Vec<Difference>> {
         let left = deadline.saturating_duration_since(Instant::now());
         match (self.store()?, &self.planned.place) {
             (Store::Kv(kv), Place::Kv(config)) => {
@@ -162,13 +174,15 @@ impl Shelf {
 
     pub(crate) fn status(&self) -> StoreStatus {
         let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let opened = self.opened.get();
+        let unknown = opened.and_then(|opened| opened.unknown.clone());
         StoreStatus {
             store: self.place().kind(),
             bucket: self.place().bucket().to_owned(),
             methods: self.planned.methods.clone(),
-            ready: self.opened.initialized(),
-            problem,
-            differences: self.opened.get().cloned().unwrap_or_default(),
+            ready: opened.is_some_and(|opened| opened.unknown.is_none()),
+            problem: unknown.or(problem),
+            differences: opened.map(|opened| opened.differences.clone()).unwrap_or_default(),
         }
     }
 
