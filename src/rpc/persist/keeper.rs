@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -15,7 +14,6 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::lanes::{Lanes, Ticket};
-use super::shelf::START_TIME;
 use super::{Counts, Persist, Place, Policy, Receipt, Shelf, StoreStatus, Stores, plan};
 use crate::connector::status::RateLimit;
 use crate::deadline::{after, poll_once, within};
@@ -31,13 +29,14 @@ const UNIT: usize = 4096;
 /// What a write takes at least, so that at most 1,024 wait.
 const LEAST: u32 = ROOM / 1024;
 
+/// How long a service's start waits for its buckets.
+const START_TIME: Duration = Duration::from_secs(5);
+
 /// Keeps what the methods of one service answer.
 pub(crate) struct Keeper {
     shelves: Vec<Shelf>,
     lanes: Arc<Lanes>,
     room: Arc<Semaphore>,
-    /// The last write found no store that answers.
-    is_down: AtomicBool,
     log: RateLimit,
 }
 
@@ -90,7 +89,6 @@ impl Keeper {
             shelves,
             lanes: Arc::default(),
             room: Arc::new(Semaphore::new(ROOM as usize)),
-            is_down: AtomicBool::new(false),
             log: RateLimit::new(Duration::from_secs(1)),
         }))
     }
@@ -217,20 +215,10 @@ impl Keeper {
     }
 
     async fn put(&self, write: &Write, value: Bytes, deadline: Instant) -> Result<Receipt> {
-        let shelf = &self.shelves[write.shelf];
-        let key = write.ticket.key();
-        let put = within(deadline, shelf.put(key, value, deadline)).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, "the store did not answer in time"))
-        });
-        let is_down = |error: &Error| {
-            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Closed)
-        };
-        self.is_down.store(put.as_ref().is_err_and(is_down), Ordering::Relaxed);
+        let (shelf, key) = (&self.shelves[write.shelf], write.ticket.key());
+        let revision = shelf.put(key, value, deadline).await?;
         let place = shelf.place();
-        match put {
-            Ok(revision) => Ok(Receipt::new(place.kind(), place.bucket(), key, revision)),
-            Err(error) => Err(shelf.explain(error).with("key", key)),
-        }
+        Ok(Receipt::new(place.kind(), place.bucket(), key, revision))
     }
 }
 
@@ -303,11 +291,12 @@ impl Keeping {
         self.orders.clear();
         let mut admitted = Vec::new();
         for (write, deadline, turn) in turns {
-            match self.room(payload.len(), deadline).await {
+            match self.room(&write, payload.len(), deadline).await {
                 Ok(room) => admitted.push(Turn { write, deadline, turn, room }),
                 Err(error) => {
                     self.counts.refused();
-                    let error = error.with("key", write.ticket.key());
+                    let shelf = &self.keeper.shelves[write.shelf];
+                    let error = shelf.explain(error).with("key", write.ticket.key());
                     self.keeper.failed(&self.about, &self.counts, write.shelf, &error);
                 }
             }
@@ -315,13 +304,18 @@ impl Keeping {
         (!admitted.is_empty()).then_some(Writing { keeping: self, payload, turns: admitted })
     }
 
-    async fn room(&self, bytes: usize, deadline: Instant) -> Result<OwnedSemaphorePermit> {
+    async fn room(
+        &self,
+        write: &Write,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(ROOM).clamp(LEAST, ROOM);
         let room = &self.keeper.room;
         let full = |text| Error::new(ErrorKind::Unavailable, text);
         match room.clone().try_acquire_many_owned(units) {
             Ok(permit) => Ok(permit),
-            Err(_) if self.keeper.is_down.load(Ordering::Relaxed) => {
+            Err(_) if self.keeper.shelves[write.shelf].is_down() => {
                 Err(full("too many responses wait for a store that does not answer"))
             }
             Err(_) => match within(deadline, room.clone().acquire_many_owned(units)).await {
@@ -420,5 +414,73 @@ impl fmt::Debug for Keeping {
 impl fmt::Debug for Writing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writing").field("keeping", &self.keeping).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+    use crate::kv::Kv;
+    use crate::rpc::Kind;
+
+    /// The responses of calls with one key, each by its policy.
+    async fn keeping(
+        keeper: &Arc<Keeper>,
+        policies: impl IntoIterator<Item = Policy>,
+    ) -> Vec<Box<dyn Keep>> {
+        let (service, method) = ("profiles".to_owned(), "save".to_owned());
+        let about = Arc::new(About { service, method, kind: Kind::Unary });
+        let counts = Arc::new(Counts::of(true));
+        let mut all = Vec::new();
+        for policy in policies {
+            let place = Persist::kv("users", |_: &()| Ok("user.1".to_owned())).policy(policy);
+            let writes = keeper.writes(&about, &counts, &[place], &()).unwrap();
+            all.push(keeper.begin(&about, &counts, writes).await.unwrap().unwrap());
+        }
+        all
+    }
+
+    fn keeper(kv: Kv) -> Arc<Keeper> {
+        let place = Place::Kv("users".into());
+        let stores = Stores { kv: Some(kv), objects: None };
+        Keeper::new(&stores, [("save", &place)]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_reply_waits_until_the_one_before_it_has_its_place_in_the_row() {
+        let kv = Kv::memory();
+        let keeper = keeper(kv.clone());
+        let policies = [Policy::AfterReply, Policy::BeforeReply, Policy::AfterReply];
+        let mut all = keeping(&keeper, policies).await.into_iter();
+        let mut next = || all.next().unwrap();
+        let (mut a, mut b, mut c) = (next(), next(), next());
+        let [mut first, mut second, mut third] = ["first", "second", "third"].map(Reply::new);
+
+        // The first may be sent; nobody else may before it has.
+        a.before(&mut first).await.unwrap();
+        let mut second = pin!(b.before(&mut second));
+        assert!(poll_once(second.as_mut()).await.is_pending());
+        let mut third = pin!(c.before(&mut third));
+        assert!(poll_once(third.as_mut()).await.is_pending());
+        a.after(first).await;
+        // The second is stored behind the first, and only then sent.
+        second.await.unwrap();
+        let found = kv.bucket("users").get_raw("user.1").await.unwrap();
+        assert_eq!(found.as_deref(), Some(&b"second"[..]));
+        assert!(poll_once(third.as_mut()).await.is_pending());
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_is_never_sent_holds_nobody_up() {
+        let keeper = keeper(Kv::memory());
+        let mut all = keeping(&keeper, [Policy::AfterReply, Policy::AfterReply]).await;
+        all[0].before(&mut Reply::new("lost")).await.unwrap();
+        drop(all.remove(0));
+        all[0].before(&mut Reply::new("sent")).await.unwrap();
+        all.remove(0).after(Reply::new("sent")).await;
+        keeper.idle().await;
+        assert_eq!(keeper.room.available_permits(), ROOM as usize);
     }
 }

@@ -1,8 +1,8 @@
 //! A bucket that responses are kept in, opened when it is first needed.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -61,6 +61,8 @@ pub(crate) struct Shelf {
     opened: OnceCell<Opened>,
     /// Why the last try failed to open it.
     problem: Mutex<Option<String>>,
+    /// The last write found no store that answers.
+    is_down: AtomicBool,
 }
 
 /// A bucket that can be used, as far as can be known.
@@ -104,7 +106,13 @@ impl Shelf {
                     )
                 }),
         };
-        Shelf { planned, store, opened: OnceCell::new(), problem: Mutex::new(None) }
+        Shelf {
+            planned,
+            store,
+            opened: OnceCell::new(),
+            problem: Mutex::new(None),
+            is_down: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -162,6 +170,18 @@ impl Shelf {
 
     /// Stores a value; its revision.
     pub(crate) async fn put(&self, key: &str, value: Bytes, deadline: Instant) -> Result<u64> {
+        let put = within(deadline, self.put_within(key, value, deadline)).await;
+        let put = put.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, "the store did not answer in time"))
+        });
+        let is_down = |error: &Error| {
+            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Closed)
+        };
+        self.is_down.store(put.as_ref().is_err_and(is_down), Ordering::Relaxed);
+        put.map_err(|error| self.explain(error).with("key", key))
+    }
+
+    async fn put_within(&self, key: &str, value: Bytes, deadline: Instant) -> Result<u64> {
         let store = self.open(deadline).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         match store {
@@ -170,6 +190,11 @@ impl Shelf {
                 objects.put_bytes(key, value).timeout(left).await.map(|info| info.revision)
             }
         }
+    }
+
+    /// The last write found no store that answers.
+    pub(crate) fn is_down(&self) -> bool {
+        self.is_down.load(Ordering::Relaxed)
     }
 
     pub(crate) fn status(&self) -> StoreStatus {
@@ -197,6 +222,3 @@ impl fmt::Debug for Shelf {
         f.debug_struct("Shelf").field("status", &self.status()).finish_non_exhaustive()
     }
 }
-
-/// How long a service's start waits for buckets.
-pub(crate) const START_TIME: Duration = Duration::from_secs(5);
