@@ -45,8 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("nobody stored that: {:?}", files.get_bytes("other.txt").await?);
 
     files.link("latest.txt", "lines.txt").await?;
-    let mut names: Vec<_> =
-        files.list().await?.map_ok(|object| object.name).try_collect().await?;
+    let mut names: Vec<_> = files.list().await?.map_ok(|object| object.name).try_collect().await?;
     names.sort();
     println!("in the bucket: {names:?}");
 
