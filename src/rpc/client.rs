@@ -67,6 +67,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropped once polled, the call may have been made; its answer is discarded.
+    #[expect(clippy::needless_pass_by_value, reason = "a request is given away, as to a function")]
     pub fn call<Req, Res>(&self, method: &Method<Req, Res>, request: Req) -> Call<Unary<Res>>
     where
         Req: 'static,

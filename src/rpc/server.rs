@@ -196,6 +196,9 @@ impl ServiceBuilder {
     }
 }
 
+/// An endpoint, and what makes its workers.
+type Planned = (Arc<Running>, Box<dyn Work>);
+
 /// Puts a service's endpoints where they belong.
 struct Plan<'a> {
     rpc: &'a Rpc,
@@ -205,12 +208,12 @@ struct Plan<'a> {
     waiting: usize,
     interceptors: Interceptors,
     ignore_prefix: bool,
-    planned: Vec<(Arc<Running>, Box<dyn Work>)>,
+    planned: Vec<Planned>,
 }
 
 impl Plan<'_> {
     /// All endpoints with their full subjects, checked.
-    fn of(mut self, root: Group) -> Result<Vec<(Arc<Running>, Box<dyn Work>)>> {
+    fn of(mut self, root: Group) -> Result<Vec<Planned>> {
         self.group("", root, &Some(QUEUE.to_owned()))?;
         let mut subjects = HashMap::new();
         for (endpoint, _) in &self.planned {
@@ -247,7 +250,7 @@ impl Plan<'_> {
         place: &str,
         endpoint: Endpoint,
         queue: &Option<String>,
-    ) -> Result<(Arc<Running>, Box<dyn Work>)> {
+    ) -> Result<Planned> {
         let name = endpoint.name;
         check_name("endpoint", &name)?;
         let topic = joined(place, &name);

@@ -12,7 +12,6 @@ impl Endpoint {
     /// The handler gives a message or a [`Response`] with headers; its errors reach the caller with
     /// code, text, body and headers when an [`RpcError`] is among their causes, and as `INTERNAL` with
     /// their text when not.
-    #[must_use]
     pub fn unary<Req, Res, H, Fut, R, E>(method: &Method<Req, Res>, handler: H) -> Self
     where
         Req: Send + 'static,
