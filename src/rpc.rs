@@ -4,6 +4,37 @@
 //! A [`Method`] describes a call for both sides: its name, how its messages are encoded, its time
 //! limit, and where its responses are kept. A [`ServiceConfig`] names the service that it belongs
 //! to.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let nats = nats_connector::Connector::memory();
+//! use nats_connector::rpc::{Endpoint, Method, Request, RpcError, ServiceConfig};
+//!
+//! // What both sides know.
+//! let math = || ServiceConfig::new("math").prefix("api.v1.math");
+//! let halve = Method::<u64, u64>::json("halve");
+//!
+//! let handler = |request: Request<u64>| async move {
+//!     match request.get() {
+//!         n if n % 2 == 0 => Ok(n / 2),
+//!         n => Err(RpcError::invalid_argument(format!("{n} is odd"))),
+//!     }
+//! };
+//! let endpoint = Endpoint::unary(&halve, handler);
+//! let service = nats.rpc().service(math()).endpoint(endpoint).serve().await?;
+//!
+//! let client = nats.rpc().client(math());
+//! assert_eq!(client.call(&halve, 42).await?.into_inner(), 21);
+//! assert!(client.call(&halve, 7).await.unwrap_err().is("INVALID_ARGUMENT"));
+//! assert_eq!(service.stats().endpoints[0].num_requests, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Calls of an endpoint run at once up to its [`concurrency`](Endpoint::concurrency), then wait up to
+//! [`waiting`](Endpoint::waiting), then are refused at once: one that is slow or full holds up no
+//! other. A handler's panic ends its call alone. A service drains with its connector.
 
 mod client;
 #[cfg(feature = "macros")]

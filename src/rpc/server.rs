@@ -245,12 +245,7 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn endpoint(
-        &self,
-        place: &str,
-        endpoint: Endpoint,
-        queue: &Option<String>,
-    ) -> Result<Planned> {
+    fn endpoint(&self, place: &str, endpoint: Endpoint, queue: &Option<String>) -> Result<Planned> {
         let name = endpoint.name;
         check_name("endpoint", &name)?;
         let topic = joined(place, &name);

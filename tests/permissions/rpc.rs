@@ -21,7 +21,7 @@ pub(crate) const FEATURES: &[(&str, Feature)] = &[
             let service = serve(&admin).await?;
             let called = user.rpc().client(prices()).call(&get(), 1).await;
             service.drain().await?;
-            called.map(drop).map_err(refusal)
+            called.map(drop).map_err(|error| refusal(&error))
         }
         .boxed()
     }),
@@ -50,8 +50,8 @@ async fn serve(connector: &Connector) -> Result<Service> {
 }
 
 /// What a call failed with on this side.
-fn refusal(error: RpcError) -> Error {
-    let source = std::error::Error::source(&error).and_then(|it| it.downcast_ref::<Error>());
+fn refusal(error: &RpcError) -> Error {
+    let source = std::error::Error::source(error).and_then(|it| it.downcast_ref::<Error>());
     match source {
         Some(source) => Error::new(source.kind(), source.to_string())
             .with("subject", source.context("subject").unwrap_or_default()),
