@@ -146,6 +146,12 @@ fn pattern(len: usize, seed: u32) -> Bytes {
     bytes.into()
 }
 
+/// What is told of an object but its time: a store may tell that by another clock later.
+fn timeless(mut info: ObjectInfo) -> ObjectInfo {
+    info.modified = None;
+    info
+}
+
 fn digest(bytes: &[u8]) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
     format!("SHA-256={}", URL_SAFE.encode(hash))
@@ -153,7 +159,7 @@ fn digest(bytes: &[u8]) -> String {
 
 /// Ends the upload of `bytes`, all of which were given.
 async fn end(upload: &mut dyn Upload, bytes: &Bytes) -> Result<ObjectInfo> {
-    upload.finish(bytes.len() as u64, digest(bytes)).await
+    upload.finish(bytes.len() as u64, digest(bytes)).await.map(timeless)
 }
 
 /// Compares bytes without printing them.
@@ -252,11 +258,12 @@ impl Raw {
     }
 
     async fn info(&self, name: &str) -> Result<Option<ObjectInfo>> {
-        self.driver.info(&self.bucket, name, Consistency::Latest, soon()).await
+        let info = self.driver.info(&self.bucket, name, Consistency::Latest, soon()).await;
+        Ok(info?.map(timeless))
     }
 
     async fn list(&self) -> Result<Vec<ObjectInfo>> {
-        self.driver.list(&self.bucket, soon()).await?.try_collect().await
+        self.driver.list(&self.bucket, soon()).await?.map_ok(timeless).try_collect().await
     }
 
     /// The names of all objects, sorted; each comes once.
@@ -271,11 +278,11 @@ impl Raw {
     }
 
     async fn change(&self, name: &str, change: Change) -> Result<Option<ObjectInfo>> {
-        self.driver.change(&self.bucket, name, change, soon()).await
+        Ok(self.driver.change(&self.bucket, name, change, soon()).await?.map(timeless))
     }
 
     async fn link(&self, name: &str, to: Link) -> Result<ObjectInfo> {
-        self.driver.link(&self.bucket, name, to, soon()).await
+        self.driver.link(&self.bucket, name, to, soon()).await.map(timeless)
     }
 
     async fn watch(&self) -> Result<Feed> {
@@ -302,7 +309,10 @@ struct Feed {
 impl Feed {
     async fn next(&mut self, step: &str) -> Event {
         match timeout_at(soon(), self.events.next()).await {
-            Ok(Some(event)) => ok(step, event),
+            Ok(Some(event)) => match ok(step, event) {
+                Event::Put(info) => Event::Put(timeless(info)),
+                event => event,
+            },
             Ok(None) => panic!("{step}: the watch ended"),
             Err(_) => panic!("{step}: the watch told nothing more"),
         }
