@@ -7,6 +7,7 @@ use nats_connector::connector::{Capabilities, DrainReport, Feature, Health, Regi
 use nats_connector::counters::{Counters, CountersConfig};
 use nats_connector::kv::{self, BucketConfig, Kv, Storage};
 use nats_connector::layers::{Dedupe, DedupeStats, Retry, Timeout, Traced};
+use nats_connector::objects::{self, Objects};
 use nats_connector::pubsub::{
     self, Ack, DeadLetter, DeadLetterList, DeadLetters, DeliveryInfo, Message, Messages, Outcome,
     Outgoing, PubSub, PublishProgress, PublishReport, ReplayReport, Scheduled, Start, Subscription,
@@ -50,6 +51,11 @@ fn types_are_send_and_sync() {
     shared::<(Kv, BucketConfig, Storage, kv::MemoryDriver, Box<dyn kv::Driver>)>();
     shared::<(kv::Many<u32>, kv::SetMany, kv::ReadMany<u32>, kv::Increment, kv::Transaction)>();
     shared::<(kv::Capabilities, kv::Key<'static>, kv::driver::Entry, kv::driver::Value)>();
+    shared::<(Objects, objects::BucketConfig, objects::BucketStatus, objects::Provisioned)>();
+    shared::<(objects::ObjectInfo, objects::Link, objects::Event, objects::Capabilities)>();
+    shared::<(objects::MemoryDriver, Box<dyn objects::Driver>, objects::driver::Draft)>();
+    moved::<(objects::ObjectReader, objects::Listing, objects::Watcher)>();
+    moved::<(Box<dyn objects::driver::Upload>, objects::driver::Download)>();
     shared::<(Counters, CountersConfig)>();
     shared::<(Rpc, Service, ServiceBuilder, ServiceConfig, Client, Discover, Endpoint, Group)>();
     shared::<(Method<u32, u32>, Request<u32>, Response<u32>, RpcError, rpc::ServiceHealth)>();
@@ -164,6 +170,33 @@ fn calls_can_be_spawned() {
     spawned(rpc.discover().services().quiet(second));
     spawned(rpc.discover().infos());
     spawned(rpc.discover().stats().timeout(second));
+
+    let objects = connector.objects();
+    spawned(objects.put("a", &1).metadata("b", "c").timeout(second));
+    spawned(objects.put_bytes("a", "x").progress(|_, _| {}));
+    spawned(objects.put_reader("a", tokio::io::empty()).header("b", "c"));
+    spawned(objects.put_file("a", "file"));
+    spawned(objects.get::<u32>("a").consistent());
+    spawned(objects.get_bytes("a").range(1..));
+    spawned(objects.reader("a").timeout(second));
+    spawned(objects.get_to("a", tokio::io::sink()));
+    spawned(objects.info("a"));
+    spawned(objects.exists("a"));
+    spawned(objects.list());
+    spawned(objects.watch());
+    spawned(objects.delete("a"));
+    spawned(objects.update("a").description("b"));
+    spawned(objects.rename("a", "b"));
+    spawned(objects.link("a", "b").in_bucket("c"));
+    spawned(objects.linked_bucket("a"));
+    spawned(objects.create_bucket("a"));
+    spawned(objects.get_or_create_bucket("a"));
+    spawned(objects.seal_bucket("a"));
+    spawned(objects.purge_orphans(second));
+    spawned(async move {
+        let mut all = objects.list().await?;
+        futures::TryStreamExt::try_next(&mut all).await
+    });
 
     spawned(async { shutdown::wait().await });
     spawned(shutdown::run());

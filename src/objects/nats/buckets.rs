@@ -54,6 +54,8 @@ impl Buckets {
         deadline: Instant,
     ) -> Result<bool> {
         let place = Place::new(&config.name);
+        // Old servers do not tell whether a stream was there; here one at a time can.
+        let _turn = self.turn(deadline).await?;
         if jetstream::info(&self.link, &place.stream, deadline).await?.is_some() {
             self.lock().entry(config.name.clone()).or_insert_with(|| config.clone());
             return Ok(false);
@@ -135,10 +137,7 @@ impl Buckets {
     }
 
     async fn change(&self, place: &Place, options: &Options, deadline: Instant) -> Result<Info> {
-        let turn = within(deadline, self.link.changing_stream.lock()).await;
-        let _turn = turn.map_err(|_| {
-            Error::new(ErrorKind::Timeout, "another stream was still being changed")
-        })?;
+        let _turn = self.turn(deadline).await?;
         let info = jetstream::info(&self.link, &place.stream, deadline).await?;
         let info = info.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "the bucket does not exist; make it first")
@@ -149,6 +148,13 @@ impl Buckets {
         let mut stream = info.config;
         options.apply(&mut stream);
         jetstream::update(&self.link, &place.stream, &stream, deadline).await
+    }
+
+    /// Waits until nobody else of this process makes or changes a stream.
+    async fn turn(&self, deadline: Instant) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+        within(deadline, self.link.changing_stream.lock())
+            .await
+            .map_err(|_| Error::new(ErrorKind::Timeout, "another stream was still being changed"))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, BucketConfig>> {

@@ -234,16 +234,31 @@ pub(super) async fn delete(
     name: &str,
     deadline: Instant,
 ) -> Result<bool> {
-    let job = Job {
-        link: link.clone(),
-        place,
-        name: name.to_owned(),
-        seen: None,
-        decide: Box::new(|seen| Ok(seen.meta().cloned().map(Meta::deleted))),
-        bytes: None,
-        deadline,
+    let delete = || {
+        let job = Job {
+            link: link.clone(),
+            place: place.clone(),
+            name: name.to_owned(),
+            seen: None,
+            decide: Box::new(|seen| Ok(seen.meta().cloned().map(Meta::deleted))),
+            bytes: None,
+            deadline,
+        };
+        job.run(link.uploads().change())
     };
-    Ok(job.run(link.uploads().change()).await?.is_some())
+    let deleted = match delete().await {
+        // A full bucket of a server before 2.11 has no room for the word of it: the bytes go first.
+        Err(error) if error.kind() == ErrorKind::TooLarge => {
+            let seen = place.read(link, name, Consistency::Latest, deadline).await?;
+            let Some(meta) = seen.meta().filter(|meta| meta.has_chunks()) else {
+                return Err(error);
+            };
+            place.purge(link, &meta.nuid, deadline).await?;
+            delete().await?
+        }
+        deleted => deleted?,
+    };
+    Ok(deleted.is_some())
 }
 
 pub(super) async fn link(

@@ -124,7 +124,12 @@ impl Chunks {
                                    the bucket's ttl may have ended theirs";
                     Error::new(ErrorKind::Other, message)
                 }
-                Err(error) if is_passing(&error) => error,
+                Err(error) if is_passing(&error) => {
+                    if error.is_not_found() {
+                        self.check_whether_there(deadline).await?;
+                    }
+                    error
+                }
                 Err(error) => return Err(error),
             };
             self.consumer = None;

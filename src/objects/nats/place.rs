@@ -15,8 +15,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::message::Meta;
-use crate::connector::Link;
 use crate::connector::capabilities::ApiError;
+use crate::connector::{Feature, Link};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jetstream;
 use crate::objects::ObjectInfo;
@@ -109,8 +109,11 @@ impl Place {
         deadline: Instant,
     ) -> Result<Seen> {
         let subject = self.meta(name);
+        // For a bucket that is not there nobody answers on servers before 2.10, nor from another domain.
+        let tells = link.js_put_prefix().is_none()
+            && link.known_capabilities().supports(Feature::StreamMetadata);
         let found = match consistency {
-            Consistency::Any => self.last(link, &subject, deadline).await,
+            Consistency::Any if tells => self.last(link, &subject, deadline).await,
             _ => self.last_of_leader(link, &subject, deadline).await,
         };
         match found {
