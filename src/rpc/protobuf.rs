@@ -3,19 +3,10 @@
 //! The services of .proto files are made by `nats-connector-build` in a build script, without
 //! protoc:
 //!
-//! ```no_run
+//! ```ignore
 //! // build.rs
-//! # mod nats_connector_build {
-//! #     pub struct Builder;
-//! #     impl Builder {
-//! #         pub fn new() -> Self { Builder }
-//! #         pub fn includes(self, _: [&str; 1]) -> Self { self }
-//! #         pub fn compile(self, _: &[&str]) -> Result<(), Box<dyn std::error::Error>> { Ok(()) }
-//! #     }
-//! # }
-//! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     nats_connector_build::Builder::new().includes(["proto"]).compile(&["order/v1/service.proto"])?;
-//!     Ok(())
+//! fn main() -> Result<(), nats_connector_build::Error> {
+//!     nats_connector_build::Builder::new().includes(["proto"]).compile(&["order/v1/service.proto"])
 //! }
 //! ```
 //!

@@ -57,7 +57,7 @@ impl Context<'_> {
             format!("{docs}pub fn {name}(&self{arguments}) -> {result} {{\n{body}\n}}\n\n");
 
         let stores = [
-            ("kv", "bucket", &call.method.kv),
+            ("kv", "key-value bucket", &call.method.kv),
             ("objects", "bucket of objects", &call.method.objects),
         ];
         for (place, bucket, _) in stores.iter().filter(|(_, _, store)| store.is_some()) {
