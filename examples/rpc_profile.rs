@@ -129,7 +129,7 @@ impl Gateway {
 
     async fn profile(&self, id: &str) -> rpc::Result<(Profile, &'static str)> {
         let request = GetProfile { id: id.to_owned() };
-        let answer = self.profiles.call_or_get(request).timeout(Duration::from_secs(2)).await?;
+        let answer = self.profiles.call_or_get(request).timeout(Duration::from_secs(10)).await?;
         let from = if answer.is_stored() { "the store" } else { "the service" };
         Ok((answer.into_inner(), from))
     }
