@@ -8,6 +8,7 @@
 mod durable;
 mod list;
 mod many;
+mod objects;
 mod publish_many;
 mod rpc;
 
@@ -80,6 +81,7 @@ fn main() {
         list::keys(&sides).await;
         durable::consume(&sides).await;
         publish_many::all(&sides).await;
+        objects::put(&server).await;
         rpc::unary(&sides, &server.url()).await;
     });
 }

@@ -98,6 +98,7 @@ impl Link {
 /// What happened to an object: [`Objects::watch`](super::Objects::watch).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "nearly all events are the large one")]
 pub enum Event {
     /// An object or a link was stored or changed, or was there at the beginning.
     Put(ObjectInfo),

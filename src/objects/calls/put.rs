@@ -53,14 +53,14 @@ impl Put {
         source: Source,
         content_type: Option<&str>,
     ) -> Call<Self> {
-        let what = Slot::new(operation, objects, name).and_then(|slot| {
+        let what = Slot::new(operation, objects, name).map(|slot| {
             let mut draft = Draft::new(&slot.name);
             draft.max_chunk_size = objects.scope.max_chunk_size;
             if let Some(content_type) = content_type {
                 let header = vec![content_type.to_owned()];
                 draft.headers.insert(CONTENT_TYPE.to_owned(), header);
             }
-            Ok((slot, draft))
+            (slot, draft)
         });
         Call::new(Put { what, source, progress: None })
     }
@@ -224,7 +224,7 @@ async fn open(source: Source) -> Result<(Input, Option<u64>)> {
             };
             let file = File::open(&path).await.map_err(refused)?;
             let about = file.metadata().await.map_err(refused)?;
-            let total = about.is_file().then(|| about.len());
+            let total = about.is_file().then_some(about.len());
             Ok((Input::Reader(Box::pin(file)), total))
         }
     }

@@ -114,7 +114,7 @@ impl Chunks {
                 Err(Error::new(ErrorKind::Timeout, message))
             });
             let missing = match read {
-                Ok(Some(chunk)) => match self.wanted(chunk) {
+                Ok(Some(chunk)) => match self.wanted(&chunk) {
                     Some(wanted) => return Ok(Some(wanted)),
                     None => continue,
                 },
@@ -141,7 +141,7 @@ impl Chunks {
     }
 
     /// The part of a chunk that is wanted.
-    fn wanted(&mut self, chunk: Bytes) -> Option<Bytes> {
+    fn wanted(&mut self, chunk: &Bytes) -> Option<Bytes> {
         let begin = self.offset;
         self.offset += chunk.len() as u64;
         let within_chunk = |at: u64| {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::place::Place;
 use super::watch::list;
 use crate::connector::Link;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::jetstream;
 
 /// Takes out what no object has and what is older than `age`; from how many uploads it was.
@@ -36,13 +36,7 @@ pub(super) async fn purge(
         if is < age {
             continue;
         }
-        jetstream::purge(link, &place.stream, Some(&subject), deadline).await.map_err(|error| {
-            if error.kind() == ErrorKind::Timeout {
-                Error::new(ErrorKind::Timeout, "give it a longer timeout").with_source(error)
-            } else {
-                error
-            }
-        })?;
+        place.purge_subject(link, &subject, deadline).await?;
         purged += 1;
     }
     Ok(purged)

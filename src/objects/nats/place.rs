@@ -215,9 +215,22 @@ impl Place {
         }
     }
 
-    /// Takes out the chunks of these bytes; how many there were.
-    pub(super) async fn purge(&self, link: &Link, nuid: &str, deadline: Instant) -> Result<u64> {
-        jetstream::purge(link, &self.stream, Some(&self.chunks(nuid)), deadline).await
+    /// Takes out the chunks of these bytes; asked again when no answer comes.
+    pub(super) async fn purge(&self, link: &Link, nuid: &str, deadline: Instant) -> Result<()> {
+        self.purge_subject(link, &self.chunks(nuid), deadline).await
+    }
+
+    pub(super) async fn purge_subject(
+        &self,
+        link: &Link,
+        subject: &str,
+        deadline: Instant,
+    ) -> Result<()> {
+        let request = jetstream::body(&json!({ "filter": subject }));
+        let call = format!("STREAM.PURGE.{}", self.stream);
+        let answer: serde_json::Value = jetstream::ask(link, &call, request, deadline).await?;
+        drop(answer);
+        Ok(())
     }
 
     /// The subjects that fit `filter`, with the number of messages of each.

@@ -29,7 +29,7 @@ use crate::connector::Link;
 use crate::deadline::{after, within};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jetstream;
-use crate::jetstream::feed::{Consumer, Next, Start};
+use crate::jetstream::feed::{Consumer, Next, Start, TRY};
 use crate::objects::driver::{Draft, Limits, Upload};
 use crate::objects::{DEFAULT_CHUNK_SIZE, ObjectInfo};
 use crate::pubsub::driver::{Answer, Fate, Pipeline, PipelineConfig};
@@ -319,7 +319,9 @@ impl Flight {
     /// sent again.
     async fn repair(&mut self, until: Instant) -> Result<()> {
         self.doubt = true;
-        match within(until, self.take_back(until)).await {
+        // What a server that ends was asked is lost with it, and asked again.
+        let turn = until.min(after(TRY));
+        match within(until, self.take_back(turn)).await {
             Ok(Ok(())) => {
                 self.again_at = None;
                 self.round += 1;
