@@ -47,6 +47,7 @@ async fn what_cannot_be_is_refused_with_its_name() {
         }
     }
     // Nothing is left of them.
+    rpc.pubsub().flush().await.unwrap();
     assert_eq!(server.connz().await["connections"][0]["subscriptions"], 1, "the inbox alone");
 }
 
