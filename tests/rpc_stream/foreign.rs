@@ -111,8 +111,18 @@ async fn a_go_client_sends_a_stream() {
     let answer = next(&mut frames).await;
     assert_eq!((answer.payload, answer.headers), ("60".into(), None));
     // Nothing follows.
-    client.publish(inbox, "mark".into()).await.unwrap();
+    client.publish(inbox.clone(), "mark".into()).await.unwrap();
     assert_eq!(next(&mut frames).await.payload, "mark");
+    // An error in place of the answer is no end.
+    let opened = headers([("Reply-To", &inbox)]);
+    let ack = soon(client.request_with_headers(subject, opened, "".into())).await.unwrap();
+    let to = ack.headers.unwrap().get("Nats-Stream-Inbox").unwrap().to_string();
+    let gap = headers([("Nats-Stream-Seq", "2")]);
+    client.publish_with_headers(to, gap, "10".into()).await.unwrap();
+    let failed = next(&mut frames).await;
+    let told = failed.headers.unwrap();
+    assert_eq!(told.get("Nats-Service-Error-Code").unwrap().as_str(), code::UNAVAILABLE);
+    assert!(told.get("Nats-Stream-End").is_none() && failed.payload.is_empty());
 }
 
 #[tokio::test]
