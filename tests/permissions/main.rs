@@ -5,6 +5,7 @@ mod durable;
 mod kv;
 mod later;
 mod many;
+mod objects;
 mod pubsub;
 mod refusals;
 mod rpc;
@@ -34,13 +35,14 @@ const CANNOT_ASK: (&str, &str) =
 type Feature = fn(user: Connector, admin: Connector) -> BoxFuture<'static, Result<()>>;
 
 /// All of them, by area.
-const AREAS: [&[(&str, Feature)]; 7] = [
+const AREAS: [&[(&str, Feature)]; 8] = [
     pubsub::FEATURES,
     streams::FEATURES,
     durable::FEATURES,
     later::FEATURES,
     many::FEATURES,
     kv::FEATURES,
+    objects::FEATURES,
     rpc::FEATURES,
 ];
 
