@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example objects` with a nats-server that has JetStream (`nats-server -js`).
 
+#![expect(clippy::print_stdout, reason = "an example talks to its user")]
+
 use std::error::Error;
 
 use futures::{StreamExt, TryStreamExt};

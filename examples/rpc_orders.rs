@@ -11,39 +11,38 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use futures::StreamExt;
 use nats_connector::rpc::{self, Request, Response, RpcError, Sender};
 use nats_connector::{BoxError, Connector, service};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Customer {
-    pub id: u64,
-    pub name: String,
+struct Customer {
+    id: u64,
+    name: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Order {
-    pub id: u64,
-    pub customer: Customer,
-    pub total: f64,
+struct Order {
+    id: u64,
+    customer: Customer,
+    total: f64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Place {
-    pub customer: Customer,
-    pub total: f64,
+struct Place {
+    customer: Customer,
+    total: f64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct GetOrder {
-    pub customer: u64,
-    pub id: u64,
+struct GetOrder {
+    customer: u64,
+    id: u64,
 }
 
 /// The orders of a shop. Who serves it and who calls it share this trait, mostly by a crate.
 #[service(name = "orders", prefix = "shop.orders", version = "1.0.0", timeout = "5s")]
-pub trait Orders {
+trait Orders {
     /// Takes an order. The header `voucher` makes it cheaper.
     async fn place(&self, req: Request<Place>) -> rpc::Result<Response<Order>>;
 

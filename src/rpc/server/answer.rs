@@ -56,9 +56,7 @@ pub(super) async fn error(rpc: &Rpc, to: To, error: &RpcError) -> Result<()> {
     if let Some(inbox) = &stream {
         let mut headers = headers.clone();
         if ends {
-            if ends {
-                headers.insert(STREAM_END, "true");
-            }
+            headers.insert(STREAM_END, "true");
         }
         sent = send_error(rpc, inbox, &headers, error.body()).await;
     }
