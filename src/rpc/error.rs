@@ -187,7 +187,12 @@ impl RpcError {
                 code = Some(code_of(inner.kind()).into());
                 break;
             }
-            next = cause.source();
+            // Its `source` leaves out what it wraps.
+            let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            next = match wrapped {
+                Some(wrapped) => Some(wrapped),
+                None => cause.source(),
+            };
         }
         let code = code.unwrap_or(code::INTERNAL.into());
         let mut made = RpcError::new(code, in_full(&*error)).with_body(body).with_source(error);
@@ -256,5 +261,30 @@ impl fmt::Debug for RpcError {
 impl StdError for RpcError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_wraps_an_error_keeps_its_code() {
+        let inner = || RpcError::not_found("no order 7").with_body("7");
+        let wrapped: [BoxError; 3] = [
+            inner().into(),
+            io::Error::other(inner()).into(),
+            io::Error::other(io::Error::other(inner())).into(),
+        ];
+        for error in wrapped {
+            let error = RpcError::from_boxed(error);
+            assert_eq!((error.code(), &error.body()[..]), (code::NOT_FOUND, &b"7"[..]), "{error}");
+            assert!(error.message().contains("no order 7"), "{error}");
+        }
+        let local = Error::new(ErrorKind::Unavailable, "down");
+        assert!(RpcError::from_boxed(io::Error::other(local).into()).is(code::UNAVAILABLE));
+        assert!(RpcError::from_boxed("plain".into()).is(code::INTERNAL));
     }
 }
