@@ -64,6 +64,13 @@ async fn a_watch_tells_what_is_there_then_what_happens() {
     for expected in ["+c", "+d", "-c", "-a"] {
         assert_eq!(told(next(&mut watcher).await), expected);
     }
+    // What happens before the first look is told as it happened, too.
+    let mut early = objects.bucket("early").watch().await.unwrap();
+    objects.bucket("early").put_bytes("x", "1").await.unwrap();
+    objects.bucket("early").delete("x").await.unwrap();
+    for expected in ["+x", "-x", "="] {
+        assert_eq!(told(next(&mut early).await), expected);
+    }
     // Made anew: what is not there any more is told.
     objects.put_bytes("keep", "1").await.unwrap();
     assert_eq!(told(next(&mut watcher).await), "+keep");

@@ -215,6 +215,8 @@ struct Watch {
     /// Those of a bucket that was, which were not told again.
     old: HashMap<String, u64>,
     is_initial: bool,
+    /// When to ask the leader whether all was told.
+    look_at: Option<Instant>,
     /// The bucket is gone, and that was told.
     is_gone: bool,
     doubts: u32,
@@ -234,6 +236,7 @@ impl Watch {
             ends: VecDeque::new(),
             old: HashMap::new(),
             is_initial: true,
+            look_at: None,
             is_gone: false,
             doubts: 0,
             ready: VecDeque::new(),
@@ -271,17 +274,18 @@ impl Watch {
                 self.come_back().await?;
                 continue;
             };
-            if (self.is_initial || !self.old.is_empty()) && consumer.has_ended() {
-                self.check_whether_current().await?;
-                continue;
-            }
+            let look = self.look_at;
             tokio::select! {
                 biased;
                 next = consumer.next() => match next {
                     Next::Message(message) => self.take(message),
+                    Next::CaughtUp if self.is_initial || !self.old.is_empty() => {
+                        self.look_at = Some(Instant::now());
+                    }
                     Next::CaughtUp => {}
                     Next::Lost(error) => self.lose(error)?,
                 },
+                () = at(look) => self.check_whether_current().await?,
                 () = sleep_until(end) => {}
             }
         }
@@ -326,6 +330,7 @@ impl Watch {
 
     /// All that a copy has was read: tells so when the leader has no more.
     async fn check_whether_current(&mut self) -> Result<()> {
+        self.look_at = None;
         match self.feed.leader_has_more(after(TRY)).await {
             Ok(false) => {
                 self.tell_old();
@@ -334,10 +339,9 @@ impl Watch {
                 }
                 Ok(())
             }
+            // It is on its way, or the copy lags behind.
             Ok(true) => {
-                let lags = Error::new(ErrorKind::Unavailable, "a copy lags behind");
-                self.lose(lags)?;
-                sleep(PAUSE / 5).await;
+                self.look_at = Some(after(PAUSE / 5));
                 Ok(())
             }
             Err(error) => self.lose(error),
@@ -345,7 +349,7 @@ impl Watch {
     }
 
     fn lose(&mut self, error: Error) -> Result<()> {
-        self.feed.consumer = None;
+        (self.feed.consumer, self.look_at) = (None, None);
         if error.kind() == ErrorKind::Unauthorized {
             return Err(error);
         }
@@ -419,6 +423,14 @@ fn gone() -> Error {
 /// Whether a consumer could not be made for now.
 fn is_passing(error: &Error) -> bool {
     error.is_no_responders() || jetstream::is_temporary(error)
+}
+
+/// Until then; for ever without a time.
+async fn at(look: Option<Instant>) {
+    match look {
+        None => std::future::pending().await,
+        Some(look) => tokio::time::sleep_until(look).await,
+    }
 }
 
 /// Until that moment of this process' clock; for ever without one.
