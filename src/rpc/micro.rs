@@ -232,7 +232,7 @@ mod nanos {
     }
 }
 
-/// Moments as RFC 3339 has them.
+/// Moments as RFC 3339 has them, in microseconds: the most that nats-py reads.
 mod moment {
     use std::time::SystemTime;
 
@@ -243,7 +243,7 @@ mod moment {
         to: S,
     ) -> Result<S::Ok, S::Error> {
         match moment {
-            Some(moment) => to.collect_str(&humantime::format_rfc3339_nanos(*moment)),
+            Some(moment) => to.collect_str(&humantime::format_rfc3339_micros(*moment)),
             None => to.serialize_none(),
         }
     }

@@ -15,6 +15,10 @@ pub(crate) const ERROR: &str = "Nats-Service-Error";
 const STATUS: &str = "Status";
 const DESCRIPTION: &str = "Description";
 
+/// In `Status` the server's word that nobody listens, for which clients of Go and Python take it
+/// wherever it comes from.
+const NOBODY: &str = "503";
+
 /// The longest text that goes over the wire, in bytes: a header must not crowd out the body.
 const LONGEST: usize = 8 * 1024;
 
@@ -26,8 +30,9 @@ pub(crate) fn error_headers(error: &RpcError) -> HeaderMap {
     let mut headers = own.map_or_else(HeaderMap::new, |own| without(own, told));
     let code = safe(error.code(), code::INTERNAL);
     let text = safe(error.message(), "no reason given");
+    let status = if code == NOBODY { code::UNAVAILABLE } else { &code };
     for (name, value) in
-        [(ERROR_CODE, &code), (ERROR, &text), (STATUS, &code), (DESCRIPTION, &text)]
+        [(ERROR_CODE, code.as_str()), (ERROR, &text), (STATUS, status), (DESCRIPTION, &text)]
     {
         // Nothing in a safe text can be refused.
         if let Ok((name, value)) = checked(name, value) {
@@ -80,6 +85,13 @@ mod tests {
         assert_eq!(value(&headers, "Status"), Some("NOT_FOUND"));
         assert_eq!(value(&headers, "Description"), Some("nope"));
         assert_eq!(value(&headers, "Retry-After"), Some("5"));
+    }
+
+    #[test]
+    fn no_error_looks_as_if_nobody_listened() {
+        let headers = error_headers(&RpcError::new("503", "busy"));
+        assert_eq!(value(&headers, ERROR_CODE), Some("503"));
+        assert_eq!(value(&headers, STATUS), Some("UNAVAILABLE"));
     }
 
     #[test]
