@@ -1,0 +1,70 @@
+//! Generated clients that stream, in front of our service.
+
+use serde_json::{Value, json};
+
+use crate::{PATIENCE, service};
+
+fn texts(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {
+    numbers.into_iter().map(|number| number.to_string()).collect()
+}
+
+fn count(to: u64, then: &str) -> Value {
+    let body = json!({"to": to, "then": then}).to_string();
+    json!({"do": "stream", "subject": "api.v1.count_up", "body": body})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_and_go_read_a_stream() {
+    let Some((_server, _connector, service, mut peer)) = service().await else { return };
+    for to in [0, 3, 10_000] {
+        let read = peer.ask(&count(to, "end"));
+        assert_eq!(read["items"], json!(texts(1..=to)));
+        assert_eq!((&read["ordered"], &read["code"]), (&json!(true), &Value::Null));
+        assert_eq!(read["last"], json!(["Nats-Stream-End"]));
+    }
+    // An error is on the end, for readers that know one pair, the other, or only the end.
+    let failed = peer.ask(&count(3, "fail"));
+    assert_eq!(failed["items"], json!(texts(1..=3)));
+    assert_eq!((&failed["code"], &failed["text"]), (&json!("NOT_FOUND"), &json!("bad start")));
+    let names = [
+        "Description",
+        "Nats-Service-Error",
+        "Nats-Service-Error-Code",
+        "Nats-Stream-End",
+        "Status",
+    ];
+    assert_eq!(failed["last"], json!(names));
+    // What cannot be decoded comes there too: there is no reply subject.
+    let wish = json!({"do": "stream", "subject": "api.v1.count_up", "body": ""});
+    assert_eq!(peer.ask(&wish)["code"], "INVALID_ARGUMENT");
+
+    // One that goes away ends its handler.
+    let mut leaving = count(u64::MAX, "end");
+    leaving["leave_after"] = json!(5);
+    assert_eq!(peer.ask(&leaving)["items"], json!(texts(1..=5)));
+    testkit::eventually(PATIENCE, || async { service.health().running == 0 }).await;
+}
+
+fn go(kind: &str, method: &str, items: Vec<String>, more: Value) -> Value {
+    let subject = format!("api.v1.{method}");
+    let mut wish = json!({"do": kind, "subject": subject, "items": items});
+    let Value::Object(more) = more else { panic!("{more} is no object") };
+    wish.as_object_mut().unwrap().extend(more);
+    wish
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn go_streams_both_ways() {
+    let Some((_server, _connector, service, mut peer)) = service().await else { return };
+    for ends in [1, 2] {
+        let told = peer.ask(&go("bidi_go", "double", texts(1..=1_000), json!({"ends": ends})));
+        assert_eq!(told["ack"], json!(["Nats-Stream-Inbox"]));
+        assert_eq!(told["items"], json!(texts((1..=1_000).map(|number| 2 * number))));
+        assert_eq!(told["end"], json!({"Nats-Stream-End": "true"}));
+    }
+    let told = peer.ask(&go("bidi_go", "double", texts([1, 0, 2]), json!({})));
+    assert_eq!(told["items"], json!(["2"]));
+    assert_eq!(told["end"]["Nats-Service-Error-Code"], "INVALID_ARGUMENT");
+    assert_eq!(told["end"]["Status"], "INVALID_ARGUMENT");
+    testkit::eventually(PATIENCE, || async { service.health().running == 0 }).await;
+}
