@@ -9,7 +9,6 @@ use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::pubsub::Message;
 use crate::pubsub::headers::{checked, wire_size};
 
 /// The headers, and the most bytes that a value of each may have, in and out. The standard asks for
@@ -43,8 +42,8 @@ pub(crate) fn inject(headers: &mut Option<Box<HeaderMap>>, room: usize) {
 
 /// Makes a span that was not entered yet the child of the context in a message's headers. Headers
 /// that are malformed or too long are ignored.
-pub(crate) fn continue_trace(span: &Span, message: &Message) {
-    let Some(headers) = message.headers() else { return };
+pub(crate) fn continue_trace(span: &Span, headers: Option<&HeaderMap>) {
+    let Some(headers) = headers else { return };
     let context = extract(headers);
     if is_valid(&context) || !context.baggage().is_empty() {
         // Without the subscriber's layer there is no trace to continue.

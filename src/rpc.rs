@@ -54,6 +54,7 @@ pub mod protobuf;
 mod server;
 mod stored;
 mod stream;
+mod traced;
 
 pub use client::{Client, Unary};
 #[cfg(feature = "macros")]
@@ -71,6 +72,7 @@ pub use persist::{Persist, Policy, Receipt, StoreStatus};
 pub use server::{Endpoint, Group, Service, ServiceBuilder, ServiceHealth};
 pub use stored::{Answer, Change, Changes, Origin, Stored, Through};
 pub use stream::{ClientStream, Open, Receiver, Sender};
+pub use traced::Traced;
 
 use crate::kv::Kv;
 use crate::objects::Objects;

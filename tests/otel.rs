@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nats_connector::layers::Traced;
 use nats_connector::pubsub::{Message, Outcome, PubSub};
+use nats_connector::rpc::{self, Endpoint, Method, RpcError, ServiceConfig};
 use nats_connector::streams::StreamConfig;
 use nats_connector::{Connector, Settings};
 use opentelemetry::Context;
@@ -105,6 +106,28 @@ async fn a_request_and_its_answer_carry_the_trace() {
     let answerer = span("process answerer").await.span_context;
     let expected = format!("00-{}-{}-01", answerer.trace_id(), answerer.span_id());
     assert_eq!(answer.header("traceparent"), Some(&*expected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_goes_on_with_its_callers_trace() {
+    let (_server, connector) = start().await;
+    let half = Method::<u32, u32>::json("half");
+    let config = ServiceConfig::new("halver");
+    let answer = async |request: rpc::Request<u32>| match request.into_inner() {
+        odd if odd % 2 == 1 => Err(RpcError::invalid_argument("odd")),
+        even => Ok(even / 2),
+    };
+    let service = connector.rpc().service(config.clone()).intercept(rpc::Traced);
+    service.endpoint(Endpoint::unary(&half, answer)).serve().await.unwrap();
+    let client = connector.rpc().client(config);
+    let caller = tracing::info_span!("caller", otel.name = "caller of a half");
+    let answer = client.call(&half, 3).instrument(caller).await;
+    assert!(answer.unwrap_err().is("INVALID_ARGUMENT"));
+    assert_child("halver/half", "caller of a half").await;
+    let span = span("halver/half").await;
+    assert_eq!(attribute(&span, "error.type").as_deref(), Some("INVALID_ARGUMENT"));
+    assert_eq!(attribute(&span, "rpc.method").as_deref(), Some("half"));
+    assert_eq!(client.call(&half, 4).await.unwrap().into_inner(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,7 +64,7 @@ impl Traced {
             outcome = Empty,
         );
         #[cfg(feature = "otel")]
-        crate::otel::continue_trace(&span, message);
+        crate::otel::continue_trace(&span, message.headers());
         span
     }
 }
