@@ -7,7 +7,7 @@ use std::fs;
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use nats_connector::layers::{Dedupe, Retry, Timeout, Traced};
 use nats_connector::pubsub::driver::ConsumerConfig;
 use nats_connector::pubsub::{Message, Outcome, Outgoing, Publish};
@@ -226,6 +226,29 @@ async fn calls(printed: &mut Printed, connector: &Connector) {
     service.drain().await.unwrap();
 }
 
+/// An object with all that is told of it, of which all that can be printed is.
+async fn objects(printed: &mut Printed, connector: &Connector) {
+    let files = connector.objects().bucket("files");
+    let put = files.put_bytes("a", PAYLOAD).header("Customer", HEADER).metadata("customer", HEADER);
+    printed.add(&put);
+    printed.add(&put.await.unwrap());
+    let update = files.update("a").header("Customer", HEADER).metadata("customer", HEADER);
+    printed.add(&update);
+    printed.add(&update.await.unwrap());
+    let evil = files.put_bytes("b", PAYLOAD).header("Customer", format!("{HEADER}\n"));
+    printed.add(&evil);
+    printed.add_error(&evil.await.unwrap_err());
+    printed.add(&files.info("a").await.unwrap());
+    let reader = files.reader("a").await.unwrap().expect("it is there");
+    printed.add(&reader);
+    assert_eq!(reader.read_all().await.unwrap(), PAYLOAD);
+    let mut watcher = files.watch().await.unwrap();
+    printed.add(&watcher);
+    printed.add(&watcher.next().await);
+    let typed = files.get::<u64>("a").await;
+    printed.add_error(&typed.unwrap_err());
+}
+
 /// Connects, uses the connection, and prints everything on the way.
 async fn visit(printed: &mut Printed, pairs: &[(&str, &str)]) -> bool {
     let builder = pairs.iter().fold(Settings::builder(), |builder, (key, value)| {
@@ -336,6 +359,7 @@ async fn no_secret_is_logged_or_printed() {
     let connector = Connector::connect(&settings).await.unwrap();
     durable(&mut printed, &connector).await;
     calls(&mut printed, &connector).await;
+    objects(&mut printed, &connector).await;
     connector.drain().await;
 
     // What is captured is really everything: names are there, and the client's own words.

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::time::Instant;
 
+use super::info::Names;
 use super::{BucketConfig, BucketStatus, Event, Link, ObjectInfo};
 use crate::deadline::after;
 use crate::error::Result;
@@ -123,7 +124,7 @@ impl Limits {
 }
 
 /// What is known of an object before its bytes are.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Draft {
     /// Its name: any text that is not empty, of at most [`MAX_NAME_LEN`](super::MAX_NAME_LEN) bytes.
@@ -143,6 +144,18 @@ impl Draft {
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Draft { name: name.into(), ..Draft::default() }
+    }
+}
+
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Draft")
+            .field("name", &self.name)
+            .field("description", &self.description)
+            .field("headers", &Names(&self.headers))
+            .field("metadata", &Names(&self.metadata))
+            .field("max_chunk_size", &self.max_chunk_size)
+            .finish()
     }
 }
 
@@ -185,7 +198,7 @@ impl fmt::Debug for Download {
 }
 
 /// What is to be different about an object; the rest stays.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Change {
     /// Its new name.
@@ -196,6 +209,17 @@ pub struct Change {
     pub headers: Option<BTreeMap<String, Vec<String>>>,
     /// Its new metadata, in place of all it has.
     pub metadata: Option<BTreeMap<String, String>>,
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change")
+            .field("name", &self.name)
+            .field("description", &self.description)
+            .field("headers", &self.headers.as_ref().map(Names))
+            .field("metadata", &self.metadata.as_ref().map(Names))
+            .finish()
+    }
 }
 
 /// An object store.

@@ -1,10 +1,11 @@
 //! What is told of an object, and of what happens to it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::SystemTime;
 
-/// An object without its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An object without its bytes. Of headers and metadata its `Debug` form has the names alone.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectInfo {
     /// Its name.
@@ -68,6 +69,35 @@ impl ObjectInfo {
     #[must_use]
     pub fn content_type(&self) -> Option<&str> {
         self.header(crate::serializer::CONTENT_TYPE)
+    }
+}
+
+impl fmt::Debug for ObjectInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectInfo")
+            .field("name", &self.name)
+            .field("bucket", &self.bucket)
+            .field("description", &self.description)
+            .field("headers", &Names(&self.headers))
+            .field("metadata", &Names(&self.metadata))
+            .field("size", &self.size)
+            .field("chunks", &self.chunks)
+            .field("max_chunk_size", &self.max_chunk_size)
+            .field("digest", &self.digest)
+            .field("modified", &self.modified)
+            .field("id", &self.id)
+            .field("revision", &self.revision)
+            .field("link", &self.link)
+            .finish()
+    }
+}
+
+/// Prints the names alone: values may be secrets.
+pub(super) struct Names<'a, V>(pub(super) &'a BTreeMap<String, V>);
+
+impl<V> fmt::Debug for Names<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 

@@ -32,7 +32,6 @@ const IN_PROCESS: u64 = 10158;
 pub(super) type Decide = Box<dyn FnMut(&Seen) -> Result<Option<Meta>> + Send>;
 
 /// A change that was made.
-#[derive(Debug)]
 pub(super) struct Told {
     pub(super) meta: Meta,
     pub(super) revision: u64,

@@ -12,7 +12,7 @@ use crate::objects::driver::Draft;
 use crate::objects::{Link, ObjectInfo};
 
 /// What is told of an object. Clients leave out what is empty, or write `null`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Meta {
     #[serde(default)]
     pub(super) name: String,

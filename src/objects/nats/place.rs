@@ -35,7 +35,7 @@ pub(super) struct Place {
 }
 
 /// What a bucket tells of a name.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Seen {
     bucket: String,
     /// The sequence of the message that tells it; 0 without one.
