@@ -309,7 +309,7 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
     if !name.is_empty() && name.bytes().all(right) {
         return Ok(());
     }
-    let text = format!("a name of a {what} is made of letters, digits, _ and -, at least one");
+    let text = format!("the name of the {what} is made of letters, digits, _ and -, at least one");
     Err(Error::new(ErrorKind::InvalidInput, text).with(what, name))
 }
 

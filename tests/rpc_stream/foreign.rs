@@ -87,6 +87,19 @@ async fn a_go_client_gets_a_server_stream() {
 }
 
 #[tokio::test]
+async fn an_error_goes_to_the_reply_subject_where_the_inbox_is_none() {
+    let (server, service, _client) = sides().await;
+    serve(&service).await;
+    let client = raw(&server).await;
+    for subject in ["api.v1.stream.count_up", "api.v1.stream.sum"] {
+        let opened = headers([("Reply-To", "> >"), ("Nats-Stream-Heartbeat", "-1")]);
+        let answer = soon(client.request_with_headers(subject, opened, "3".into())).await.unwrap();
+        let code = answer.headers.unwrap().get("Nats-Service-Error-Code").unwrap().to_string();
+        assert_eq!(code, "INVALID_ARGUMENT");
+    }
+}
+
+#[tokio::test]
 async fn a_go_client_sends_a_stream() {
     let (server, service, _client) = sides().await;
     serve(&service).await;

@@ -64,7 +64,11 @@ pub(crate) fn read_error(headers: Option<&HeaderMap>, body: &Bytes) -> Option<Rp
         (None, None) => (get(STATUS)?, get(DESCRIPTION)),
         (code, text) => (code.unwrap_or(super::code::INTERNAL), text),
     };
-    let error = RpcError::new(code.to_owned(), text.unwrap_or("no reason given"));
+    let or = |text: &str, otherwise: &str| {
+        if text.trim().is_empty() { otherwise.to_owned() } else { text.to_owned() }
+    };
+    let text = or(text.unwrap_or_default(), "no reason given");
+    let error = RpcError::new(or(code, super::code::INTERNAL), text);
     Some(error.with_body(body.clone()).remote(Some(headers.clone())))
 }
 
@@ -92,6 +96,15 @@ mod tests {
         let headers = error_headers(&RpcError::new("503", "busy"));
         assert_eq!(value(&headers, ERROR_CODE), Some("503"));
         assert_eq!(value(&headers, STATUS), Some("UNAVAILABLE"));
+    }
+
+    #[test]
+    fn an_error_without_words_is_one() {
+        let mut headers = HeaderMap::new();
+        headers.insert(ERROR_CODE, "");
+        headers.insert(ERROR, " ");
+        let error = read_error(Some(&headers), &Bytes::new()).unwrap();
+        assert_eq!((error.code(), error.message()), (code::INTERNAL, "no reason given"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::deadline::after;
 use crate::error::{ErrorKind, Result};
 use crate::pubsub::driver::InboundMessage;
+use crate::pubsub::subject::check_publish;
 use crate::rpc::error::error_headers;
 use crate::rpc::{Kind, Reply, Rpc, RpcError};
 
@@ -35,6 +36,8 @@ impl To {
             Kind::Unary => None,
             _ => message.headers.as_ref().and_then(|headers| headers.get(REPLY_TO)),
         };
+        // One that nothing can be sent to is none.
+        let stream = stream.filter(|inbox| check_publish(inbox.as_str()).is_ok());
         let stream = stream.map(|inbox| inbox.as_str().into());
         let ends = matches!(kind, Kind::ServerStream | Kind::Bidi);
         To { reply: message.reply.clone(), stream, ends }
