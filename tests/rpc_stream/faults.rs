@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nats_connector::rpc::{Endpoint, Request, RpcError, Sender, code};
 use serde::{Deserialize, Serialize};
+use testkit::Permissions;
 
 use super::*;
 
@@ -194,4 +195,32 @@ async fn a_bad_header_is_refused_before_anything_is_sent() {
     let client = client.rpc().client(config());
     let error = client.server_stream(&count_up(), 1).header("X", "a\r\nb").await.unwrap_err();
     assert_eq!(error.code(), code::INVALID_ARGUMENT);
+}
+
+#[tokio::test]
+async fn a_method_that_may_not_be_called_is_told_at_once() {
+    let permissions = Permissions::default().deny_publish(&["api.v1.stream.>"]);
+    let server = Server::builder().user_with("ann", "secret", &permissions).start().await;
+    let settings = Settings::builder().set("NATS.SERVER", server.url());
+    let settings = settings.set("NATS.USERNAME", "ann").set("NATS.PASSWORD", "secret");
+    // A stream that waits for its acceptance would end by this limit, the others not at all.
+    let settings = settings.set("NATS.REQUEST_TIMEOUT", "10m").build().unwrap();
+    let connector = Connector::connect(&settings).await.unwrap();
+    let client = connector.rpc().client(config());
+    let calls = async {
+        let mut calls: Vec<_> = Vec::new();
+        for _ in 0..20 {
+            calls.push(client.server_stream(&count_up(), 1).await.unwrap());
+        }
+        for call in calls {
+            let (all, error) = drained(call).await;
+            assert!(all.is_empty());
+            let error = error.unwrap();
+            assert!(error.is(code::PERMISSION_DENIED), "{error}");
+            assert!(error.to_string().contains("subject=api.v1.stream.count_up"), "{error}");
+        }
+        assert!(client.client_stream(&sum()).await.unwrap_err().is(code::PERMISSION_DENIED));
+        assert!(client.bidi(&double()).await.unwrap_err().is(code::PERMISSION_DENIED));
+    };
+    tokio::time::timeout(PATIENCE, calls).await.unwrap();
 }

@@ -43,6 +43,8 @@ pub(super) struct Start {
     pub(super) side: Side,
     /// Where frames come in; `None`: nothing can come in.
     pub(super) inbox: Option<Subject>,
+    /// Where the message went that opened it; at a client.
+    pub(super) opened: Option<Subject>,
     /// Where frames go, as far as that is known.
     pub(super) peer: Option<Subject>,
     /// What the peer said of itself so far.
@@ -59,6 +61,7 @@ pub(super) struct Channel {
     pub(super) wire: Wire,
     side: Side,
     pub(super) inbox: Option<Subject>,
+    opened: Option<Subject>,
     window: Option<u64>,
     pub(super) deadline: Option<Instant>,
     past: Option<Past>,
@@ -121,7 +124,7 @@ pub(super) enum End {
 
 impl Channel {
     pub(super) fn new(wire: Wire, start: Start) -> Self {
-        let Start { side, inbox, peer, said, window, deadline, past } = start;
+        let Start { side, inbox, opened, peer, said, window, deadline, past } = start;
         let now = Instant::now();
         let state = State {
             queue: VecDeque::new(),
@@ -150,6 +153,7 @@ impl Channel {
             wire,
             side,
             inbox,
+            opened,
             window,
             deadline,
             past,
@@ -308,6 +312,16 @@ impl Channel {
         match self.side {
             Side::Client => faults::service_gone(),
             Side::Server => faults::client_gone(),
+        }
+    }
+
+    /// Ends a stream whose first message the server has refused.
+    pub(super) fn look_for_refusal(&self) {
+        let Some(error) = self.opened.as_ref().and_then(|opened| self.wire.refusal(opened)) else {
+            return;
+        };
+        if !self.lock().answered {
+            self.fail(faults::refused(error));
         }
     }
 

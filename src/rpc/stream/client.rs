@@ -36,12 +36,14 @@ pub(super) async fn open(opening: Opening) -> rpc::Result<Arc<Held>> {
     let said = Control { credit: window, heartbeat: Some(HEARTBEAT), ..Control::default() };
     said.write(&mut headers);
     headers.insert(REPLY_TO, inbox.as_str());
-    wire.publish(subject, Some(inbox.clone()), headers, body).await?;
+    wire.forget_refusal(&subject);
+    wire.publish(subject.clone(), Some(inbox.clone()), headers, body).await?;
     let channel = Arc::new(Channel::new(
         wire.clone(),
         Start {
             side: Side::Client,
             inbox: Some(inbox),
+            opened: Some(subject),
             peer: None,
             said: Control::default(),
             window,

@@ -47,6 +47,10 @@ pub(super) fn nobody() -> RpcError {
         .into()
 }
 
+pub(super) fn refused(error: Error) -> RpcError {
+    error.operation("rpc stream").into()
+}
+
 pub(super) fn service_gone() -> RpcError {
     let message = "the service is gone in the middle of the stream; call again";
     local(ErrorKind::Unavailable, message)

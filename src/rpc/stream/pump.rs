@@ -17,6 +17,7 @@ use crate::pubsub::driver::Source;
 pub(super) async fn pump(channel: Arc<Channel>, mut source: Box<dyn Source>) {
     let mut changes = channel.wire.changes();
     let mut sending: Option<BoxFuture<'static, ()>> = None;
+    channel.look_for_refusal();
     loop {
         if sending.is_none() {
             match channel.order(Instant::now()) {
@@ -49,6 +50,8 @@ pub(super) async fn pump(channel: Arc<Channel>, mut source: Box<dyn Source>) {
             } => if channel.was_lost() {
                 take_rest(&channel, &mut source).await;
                 channel.lose();
+            } else {
+                channel.look_for_refusal();
             },
             () = async {
                 match due {

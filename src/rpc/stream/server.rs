@@ -60,6 +60,7 @@ impl Accepted {
             Start {
                 side: Side::Server,
                 inbox: source.is_some().then(|| inbox.clone()),
+                opened: None,
                 peer: Some(caller.clone()),
                 said,
                 window,

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::connector::State;
+use crate::connector::status::Denied;
 use crate::deadline::after;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pubsub::PubSub;
 use crate::pubsub::driver::{Driver, OutboundMessage, Source};
 use crate::pubsub::nats::NatsDriver;
@@ -87,6 +88,20 @@ impl Wire {
     /// Whether messages were dropped here since, of whatever subscription.
     pub(super) fn has_dropped(&self, since: Option<Past>) -> bool {
         self.past().zip(since).is_some_and(|(now, past)| now.dropped != past.dropped)
+    }
+
+    /// Forgets that the server has refused messages for a subject.
+    pub(super) fn forget_refusal(&self, subject: &Subject) {
+        if let Some(nats) = self.nats() {
+            nats.link().status().take_denied(|denied| *denied == Denied::publishing(subject));
+        }
+    }
+
+    /// That the server has refused messages for a subject. It stays known: others may have sent there.
+    pub(super) fn refusal(&self, subject: &Subject) -> Option<Error> {
+        let refused = Denied::publishing(subject);
+        let known = self.nats()?.link().status().has_denied(|denied| *denied == refused);
+        known.then(|| refused.error())
     }
 
     /// Resolves with everything that happens to the connection.
