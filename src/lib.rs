@@ -1,5 +1,6 @@
 //! One settings-driven NATS connection for Rust services, and on it publish and subscribe, request
-//! and reply, a key-value store, and a graceful shutdown that finishes what is under way.
+//! and reply, a key-value store, objects, services, and a graceful shutdown that finishes what is under
+//! way.
 //!
 //! ```no_run
 //! use nats_connector::pubsub::Message;
@@ -31,11 +32,12 @@
 //! | [`Connector`] | one connection and all that stands on it; [`register()`] makes the default one |
 //! | [`PubSub`](pubsub::PubSub) | publish, subscribe, request; a driver with prefix and serializer |
 //! | [`Message`](pubsub::Message) | what a handler gets |
-//! | [`layers`] | what wraps handlers: time limits, tries, one effect for each message, spans |
 //! | [`StreamConfig`](streams::StreamConfig) | a stream to make or compare: what is published and kept |
 //! | [`Durable`](pubsub::Durable) | a subscription that handles each message of a stream at least once |
 //! | [`layers`] | what wraps handlers: time limit, retry, deduplication, tracing |
 //! | [`Kv`](kv::Kv) | a key-value bucket; a driver with prefixes and serializer |
+//! | [`Objects`](objects::Objects) | values of any size, streamed both ways |
+//! | [`Rpc`](rpc::Rpc) | services and clients of the NATS micro protocol; responses that are kept |
 //! | [`Stores`] | key-value buckets by name, described in settings, opened when first used |
 //! | [`Serializer`] | JSON, MessagePack, text, or a format of your own |
 //! | [`ShutdownReport`](shutdown::ShutdownReport) | how a shutdown went |
@@ -149,14 +151,14 @@
 //!
 //! - Core NATS has no acknowledgement: a message without a subscriber is gone, and a drain cannot prove
 //!   more than that the server has what was sent.
-//! - No objects or RPC services yet. [`Connector::client`] and [`Connector::jetstream`] give the raw
-//!   client for these.
 //! - It starts no runtime: it runs on Tokio.
 //!
 //! # Features
 //!
 //! - `yaml`, `toml` (default): settings files in these formats.
 //! - `redis`: the Redis key-value driver.
+//! - `macros`: the attribute `service`, which makes services of traits.
+//! - `protobuf`: messages of Protobuf, and services of `.proto` files with `nats-connector-build`.
 //! - `metrics`: counters, gauges and histograms of all of it, through the `metrics` facade.
 //! - `otel`: W3C trace context in the headers of messages, for `tracing-opentelemetry`.
 //! - `conformance`: the suites for authors of drivers, outside semver.
