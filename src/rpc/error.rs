@@ -50,6 +50,8 @@ struct Inner {
     body: Bytes,
     headers: Option<HeaderMap>,
     remote: bool,
+    /// Its caller may not listen for it yet.
+    until_heard: bool,
     source: Option<BoxError>,
 }
 
@@ -63,6 +65,7 @@ impl RpcError {
             body: Bytes::new(),
             headers: None,
             remote: false,
+            until_heard: false,
             source: None,
         }))
     }
@@ -109,6 +112,16 @@ impl RpcError {
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
         self
+    }
+
+    /// Goes to a caller that may begin to listen only now.
+    pub(crate) fn until_heard(mut self) -> Self {
+        self.0.until_heard = true;
+        self
+    }
+
+    pub(crate) fn is_until_heard(&self) -> bool {
+        self.0.until_heard
     }
 
     /// Came as the answer of a service.

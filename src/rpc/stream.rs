@@ -16,6 +16,9 @@
 //!   `Nats-Service-Error`, and the same as `Status` and `Description` for readers in Python and
 //!   TypeScript, the stream has failed. An error without an end ends the stream as well.
 //!
+//! Clients that are generated for Go listen for the response to their stream only once they have ended
+//! it. A service answers them, with errors too, only then, and again while nobody listens, for 5 s.
+//!
 //! Three headers are this crate's own; they are sent only to a peer that has sent
 //! `Nats-Stream-Heartbeat` first, which a client does in the message that opens the stream:
 //!
@@ -29,7 +32,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::channel::Channel;
-use super::Method;
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+
+use super::{Method, Rpc};
 
 mod answer;
 mod channel;
@@ -59,6 +65,16 @@ const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
 
 /// How many items a stream may be ahead of its reader, unless its method says.
 const WINDOW: u32 = 256;
+
+/// Sends an error to a caller that may begin to listen for it only now.
+pub(super) async fn send_until_heard(
+    rpc: &Rpc,
+    to: &Subject,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> crate::Result<()> {
+    wire::Wire::of(rpc)?.publish_until_heard(to, headers, body).await
+}
 
 fn window_of<Req, Res>(method: &Method<Req, Res>) -> u64 {
     u64::from(method.0.window.unwrap_or(WINDOW))

@@ -215,6 +215,8 @@ class Peer:
             await asyncio.sleep(wish["waits"])
         for _ in range(wish.get("ends", 1)):
             await self.client.publish(to, b"", headers={END: "true"})
+        if wish.get("gone"):
+            return told
         if wish.get("late"):
             await self.client.flush()
             await asyncio.sleep(wish["late"])

@@ -10,6 +10,7 @@ use crate::error::{ErrorKind, Result};
 use crate::pubsub::driver::InboundMessage;
 use crate::pubsub::subject::check_publish;
 use crate::rpc::error::error_headers;
+use crate::rpc::stream::send_until_heard;
 use crate::rpc::{Kind, Reply, Rpc, RpcError};
 
 /// Names the inbox that the frames of a stream go to.
@@ -61,7 +62,13 @@ pub(super) async fn error(rpc: &Rpc, to: To, error: &RpcError) -> Result<()> {
         if ends {
             headers.insert(STREAM_END, "true");
         }
-        sent = send_error(rpc, inbox, &headers, error.body()).await;
+        sent = if error.is_until_heard()
+            && send_until_heard(rpc, inbox, &headers, error.body()).await.is_ok()
+        {
+            Ok(())
+        } else {
+            send_error(rpc, inbox, &headers, error.body()).await
+        };
     }
     match reply.filter(|reply| stream.as_ref() != Some(reply)) {
         Some(subject) => sent.and(send_error(rpc, &subject, &headers, error.body()).await),

@@ -12,7 +12,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::frame::{self, Control, Frame};
 use super::wire::{Past, Wire};
@@ -484,6 +484,17 @@ impl Channel {
             state.broken.as_ref().filter(|_| silent).map(faults::copy)
         };
         self.until(deserted).await
+    }
+
+    /// Waits until what comes in has ended, or nothing came for so long.
+    pub(super) async fn heard_out(&self, silence: Duration) {
+        loop {
+            let silent = self.lock().heard + silence;
+            let ended = self.until(|state| state.end.is_some().then_some(()));
+            if timeout_at(silent, ended).await.is_ok() || self.lock().heard + silence == silent {
+                return;
+            }
+        }
     }
 
     /// Waits until the peer has said where frames for it go.

@@ -118,14 +118,24 @@ where
 {
     async fn serve(&self, incoming: Incoming) -> Result<Served> {
         let (accepted, request) = accept(&self.method, incoming).await?;
-        let handler = ended((self.handler)(request));
-        let response: Response<Res> = accepted.run(async { Ok(handler.await?.into()) }).await?;
-        let Response { message, headers } = response;
-        let payload = self.method.0.response.encode(&message).map_err(|error| {
-            RpcError::internal("failed to encode the response").with_source(error)
-        })?;
-        accepted.answer(headers, payload).await?;
-        Ok(Served::Streamed)
+        let answering = async {
+            let handler = ended((self.handler)(request));
+            let handled = accepted.run(async {
+                let handled = handler.await.map(Into::<Response<Res>>::into);
+                accepted.listens().await;
+                handled
+            });
+            let Response { message, headers } = handled.await?;
+            let payload = self.method.0.response.encode(&message).map_err(|error| {
+                RpcError::internal("failed to encode the response").with_source(error)
+            })?;
+            accepted.answer(headers, payload).await
+        };
+        match answering.await {
+            Ok(()) => Ok(Served::Streamed),
+            Err(error) if accepted.listens_late() => Err(error.until_heard()),
+            Err(error) => Err(error),
+        }
     }
 }
 

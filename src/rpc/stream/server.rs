@@ -16,6 +16,8 @@ use crate::rpc::{self, Codec, RpcError};
 
 /// A handler whose caller has gone may clean up for so long.
 const CLEAN_UP: Duration = Duration::from_secs(10);
+/// A caller that said nothing for so long may listen.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// The service's side of a stream. Dropping it ends all that was for it, and tells nobody.
 pub(super) struct Accepted {
@@ -121,9 +123,27 @@ impl Accepted {
         self.held.channel().finish().await
     }
 
+    /// Clients that are generated for Go listen for the answer to their stream only once they have
+    /// ended it.
+    pub(super) fn listens_late(&self) -> bool {
+        !self.held.channel().has_heartbeat()
+    }
+
+    /// Waits until the caller's stream has ended, or has fallen silent, if the caller does not listen
+    /// before.
+    pub(super) async fn listens(&self) {
+        if self.listens_late() {
+            self.held.channel().heard_out(SILENT).await;
+        }
+    }
+
     /// Answers a stream of the caller's.
     pub(super) async fn answer(&self, headers: HeaderMap, body: Bytes) -> rpc::Result<()> {
-        let sent = self.wire.publish(self.caller.clone(), None, headers, body).await;
+        let sent = if self.listens_late() {
+            self.wire.publish_until_heard(&self.caller, &headers, &body).await
+        } else {
+            self.wire.publish(self.caller.clone(), None, headers, body).await
+        };
         sent.map_err(|error| match error.kind() {
             ErrorKind::TooLarge => {
                 let text = format!("the response is too large: {error}");

@@ -1,14 +1,17 @@
 //! What streams need of the connection.
 
 use std::any::Any;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::task::unconstrained;
+use tokio::time::Instant;
 
 use crate::connector::State;
 use crate::connector::status::Denied;
@@ -30,6 +33,11 @@ pub(super) struct Wire {
 
 /// What a stream that does not end by itself is given of a drain's time, to tell its caller.
 const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// How long an answer is sent again to a caller that does not listen for it yet.
+const LISTENS_WITHIN: Duration = Duration::from_secs(5);
+/// How soon it is sent again at first, and at last.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
 /// What the connection had been through at some moment; `None`: a driver without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +75,34 @@ impl Wire {
     ) -> Result<()> {
         let headers = (!headers.is_empty()).then_some(headers);
         self.pubsub.send(OutboundMessage { subject, reply, headers, payload }, None).await
+    }
+
+    /// Publishes to a caller that may begin to listen only now: where nobody did, the server says so,
+    /// and it is sent again.
+    pub(super) async fn publish_until_heard(
+        &self,
+        subject: &Subject,
+        headers: &HeaderMap,
+        payload: &Bytes,
+    ) -> Result<()> {
+        let inbox = self.new_inbox()?;
+        let mut source = self.subscribe(&inbox).await?;
+        let begun = Instant::now();
+        let mut pause = AGAIN.0;
+        loop {
+            let (headers, payload) = (headers.clone(), payload.clone());
+            self.publish(subject.clone(), Some(inbox.clone()), headers, payload).await?;
+            // The server's word about it comes before the end of a round trip.
+            self.driver.flush(after(self.timeout)).await?;
+            let word = unconstrained(poll_fn(|cx| Poll::Ready(source.poll_next(cx)))).await;
+            // A drain is not held up.
+            let limit = if self.is_draining() { LAST_WORD / 2 } else { LISTENS_WITHIN };
+            if word.is_pending() || begun.elapsed() >= limit {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(AGAIN.1);
+        }
     }
 
     pub(super) fn past(&self) -> Option<Past> {
@@ -107,6 +143,10 @@ impl Wire {
     /// Resolves with everything that happens to the connection.
     pub(super) fn changes(&self) -> Option<watch::Receiver<u64>> {
         Some(self.nats()?.link().status().changes())
+    }
+
+    fn is_draining(&self) -> bool {
+        self.nats().is_some_and(|nats| nats.link().status().is_draining())
     }
 
     /// Resolves shortly before a drain of the connection gives up what still runs.
