@@ -1,7 +1,7 @@
 //! What is stored, and what is left of what is not.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nats_connector::objects::BucketConfig;
 use nats_connector::{ErrorKind, Serializer};
@@ -204,6 +204,19 @@ async fn a_full_or_sealed_bucket_refuses_and_keeps_what_it_has() {
         assert!(error.to_string().contains("sealed"), "{error}");
     }
     assert_eq!(objects.get_bytes("a").await.unwrap().unwrap(), bytes(10_000, 1));
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_no_answers_that_a_full_bucket_has_given() {
+    let (_server, connector, objects) = objects().await;
+    let small = BucketConfig::new("b").max_bytes(40_000).max_chunk_size(1000);
+    objects.create_bucket(small).await.unwrap();
+    let error = objects.put_bytes("o", vec![1; 200_000]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    let began = Instant::now();
+    assert!(connector.drain().await.is_clean());
+    // Chunks whose answers are missing are waited for, and looked for again, for five seconds.
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -467,6 +467,8 @@ impl Flight {
         let Some(chunk) = index.and_then(|index| self.chunks.get_mut(index)) else {
             return Ok(false);
         };
+        // It has its answer, whatever that is.
+        chunk.state = State::Unsent;
         match fate {
             Fate::Acked(acked) if *acked.stream != *self.place.stream => {
                 Err(another(&acked.stream))
@@ -484,14 +486,12 @@ impl Flight {
             }
             Fate::Refused(error) => Err(error),
             Fate::NotTaken(error) => {
-                chunk.state = State::Unsent;
                 self.fail(error.unwrap_or_else(|| {
                     Error::new(ErrorKind::Unavailable, "the stream did not take a chunk")
                 }));
                 Ok(false)
             }
             Fate::Doubtful(error) => {
-                chunk.state = State::Unsent;
                 self.doubt = true;
                 self.fail(error);
                 Ok(false)
@@ -540,8 +540,15 @@ impl Flight {
                 self.tick.as_mut().reset(Instant::now() + TICK);
                 self.look();
             }
-            let taken = self.take_answers(cx);
-            if !self.is_waiting() || taken.is_err() || Instant::now() >= until {
+            let mut ended = false;
+            while let Err(error) = self.take_answers(cx) {
+                // Behind a refusal come the answers to the other chunks.
+                if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unauthorized) {
+                    ended = true;
+                    break;
+                }
+            }
+            if !self.is_waiting() || ended || Instant::now() >= until {
                 return Poll::Ready(!self.is_waiting());
             }
             Poll::Pending
