@@ -186,8 +186,17 @@ impl<T: Found> Search<T> {
             until = deadline.min(Instant::now() + self.quiet);
         }
         if found.is_empty() {
-            // A request that was refused looks like one that nobody answers.
-            pubsub.flush().await?;
+            // A request that was refused looks like one that nobody answers. What else was refused is
+            // not the search's fault.
+            match pubsub.flush().await {
+                Err(error)
+                    if error.kind() == ErrorKind::Unauthorized
+                        && error.context("subject") != Some(subject.as_str()) =>
+                {
+                    tracing::warn!(%error, "was refused before a search for services");
+                }
+                flushed => flushed?,
+            }
         }
         found.sort_by(|one, other| one.key().cmp(&other.key()));
         Ok(found)

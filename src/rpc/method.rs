@@ -93,10 +93,11 @@ impl<Req: 'static, Res: 'static> Method<Req, Res> {
     }
 
     /// How many messages a stream of it may be ahead of its reader, each way, where the other side
-    /// knows of it: 1 to 65,536. So many wait in memory. Zero: 256, which is the default.
+    /// knows of it: 1 to 65,536; more is refused when a service or a stream is started with it. So
+    /// many wait in memory. Zero: 256, which is the default.
     #[must_use]
     pub fn window(self, messages: u32) -> Self {
-        self.edit(|inner| inner.window = (messages != 0).then_some(messages.min(65_536)))
+        self.edit(|inner| inner.window = (messages != 0).then_some(messages))
     }
 
     /// Adds to what the service says of the method.

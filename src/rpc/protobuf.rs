@@ -3,7 +3,7 @@
 //! The services of .proto files are made by `nats-connector-build` in a build script, without
 //! protoc:
 //!
-//! ```ignore
+//! ```rs
 //! // build.rs
 //! fn main() -> Result<(), nats_connector_build::Error> {
 //!     nats_connector_build::Builder::new().includes(["proto"]).compile(&["order/v1/service.proto"])
@@ -26,7 +26,7 @@ pub use {prost, prost_types};
 
 /// Takes in what `nats-connector-build` made: all packages as modules, or the one that is named.
 ///
-/// ```ignore
+/// ```rs
 /// // All, each in its module: proto::order::v1::OrderServiceClient.
 /// pub mod proto {
 ///     nats_connector::include_proto!();

@@ -11,6 +11,7 @@ use futures::future::try_join_all;
 use super::interceptor::{About, Interceptors};
 use super::micro::{ServiceInfo, ServiceStats};
 use super::persist::{self, Keeper};
+use super::stream::check_window;
 use super::{Interceptor, Rpc, ServiceConfig, StoreStatus};
 use crate::call::{Call, Task};
 use crate::connector::status::RateLimit;
@@ -251,6 +252,12 @@ impl Plan<'_> {
         let topic = joined(place, &name);
         let subject = self.rpc.pubsub().full_subject(&topic, self.ignore_prefix)?;
         check_publish(&subject).map_err(|error| error.with("endpoint", &name))?;
+        if subject.starts_with("$SRV.") {
+            let text =
+                "subjects below $SRV are those of discovery; give the service another prefix";
+            return Err(Error::new(ErrorKind::InvalidInput, text).with("endpoint", name));
+        }
+        check_window(&name, endpoint.window)?;
         let queue = endpoint.queue.unwrap_or_else(|| queue.clone());
         if let Some(queue) = &queue {
             check_queue(queue).map_err(|error| error.with("endpoint", &name))?;

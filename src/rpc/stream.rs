@@ -36,6 +36,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 
 use super::{Method, Rpc};
+use crate::error::{Error, ErrorKind};
 
 mod answer;
 mod channel;
@@ -65,6 +66,7 @@ const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
 
 /// How many items a stream may be ahead of its reader, unless its method says.
 const WINDOW: u32 = 256;
+const MAX_WINDOW: u32 = 65_536;
 
 /// Sends an error to a caller that may begin to listen for it only now.
 pub(super) async fn send_until_heard(
@@ -78,6 +80,17 @@ pub(super) async fn send_until_heard(
 
 fn window_of<Req, Res>(method: &Method<Req, Res>) -> u64 {
     u64::from(method.0.window.unwrap_or(WINDOW))
+}
+
+/// Refuses a window that is too large.
+pub(super) fn check_window(method: &str, window: Option<u32>) -> crate::Result<()> {
+    match window {
+        Some(window) if window > MAX_WINDOW => {
+            let text = format!("the window is {window}; give 1 to {MAX_WINDOW}");
+            Err(Error::new(ErrorKind::InvalidInput, text).with("method", method))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A channel that closes when the last end of its stream is gone.

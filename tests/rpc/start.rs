@@ -16,6 +16,10 @@ fn endpoint(name: &str) -> Endpoint {
     Endpoint::unary(&method(name), find)
 }
 
+fn wide() -> Endpoint {
+    Endpoint::unary(&method("a").window(65_537), find)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_refused_with_its_name() {
     let server = Server::builder().start().await;
@@ -29,6 +33,8 @@ async fn what_cannot_be_is_refused_with_its_name() {
         (new(profiles().prefix("a b")), vec!["white space", "endpoint=a"]),
         (new(profiles().prefix("a.>")), vec!["wildcard"]),
         (new(profiles().prefix(".a")), vec!["empty token"]),
+        (new(profiles().prefix("$SRV.PING")), vec!["$SRV", "endpoint=a"]),
+        (ok().endpoint(wide()), vec!["window is 65537", "1 to 65536", "method=a"]),
         (ok().endpoint(endpoint("a.b")), vec!["endpoint=a.b"]),
         (ok().endpoint(endpoint("a").queue("q q")), vec!["queue", "endpoint=a"]),
         (ok().endpoint(endpoint("a").concurrency(0)), vec!["concurrency is 0", "1 to 65536"]),
@@ -46,6 +52,9 @@ async fn what_cannot_be_is_refused_with_its_name() {
             assert!(error.to_string().contains(word), "{word}: {error}");
         }
     }
+    let opened = rpc.client(profiles()).server_stream(&method("a").window(65_537), get("1"));
+    let error = opened.await.unwrap_err();
+    assert!(error.to_string().contains("window is 65537"), "{error}");
     // Nothing is left of them.
     rpc.pubsub().flush().await.unwrap();
     assert_eq!(server.connz().await["connections"][0]["subscriptions"], 1, "the inbox alone");

@@ -7,7 +7,7 @@
 //! }
 //! ```
 //!
-//! ```ignore
+//! ```rs
 //! // src/lib.rs: proto::order::v1::{OrderService, OrderServiceServer, OrderServiceClient}
 //! pub mod proto {
 //!     nats_connector::include_proto!();

@@ -26,6 +26,7 @@ pub struct Endpoint {
     pub(super) concurrency: Option<usize>,
     pub(super) waiting: Option<usize>,
     pub(super) interceptors: Interceptors,
+    pub(super) window: Option<u32>,
     /// Where its responses are kept, and where only clients keep them.
     pub(super) places: Vec<Place>,
     pub(super) streams_kept: bool,
@@ -48,6 +49,7 @@ impl Endpoint {
             concurrency: None,
             waiting: None,
             interceptors: Interceptors::default(),
+            window: method.0.window,
             places: method.0.persist.iter().map(|persist| persist.place.clone()).collect(),
             streams_kept: kind != Kind::Unary
                 && method.0.persist.iter().any(|persist| !persist.client_only),

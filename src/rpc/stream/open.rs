@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use super::client::{Opening, open};
 use super::wire::Wire;
-use super::{ClientStream, Held, Receiver, Sender, faults, window_of};
+use super::{ClientStream, Held, Receiver, Sender, check_window, faults, window_of};
 use crate::call::{Call, Operation};
 use crate::deadline::{after, within};
 use crate::error::Result as LocalResult;
@@ -125,7 +125,10 @@ impl Client {
     {
         Call::new(Open {
             client: self.clone(),
-            request: payload.and_then(|payload| Ok((self.subject(method)?, payload))),
+            request: payload.and_then(|payload| {
+                check_window(method.name(), method.0.window)?;
+                Ok((self.subject(method)?, payload))
+            }),
             headers: HeaderMap::new(),
             about: self.about(method, kind),
             window: (kind != Kind::ClientStream).then(|| window_of(method)),
