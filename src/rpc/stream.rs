@@ -31,10 +31,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::channel::Channel;
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 
+use self::channel::Channel;
 use super::{Method, Rpc};
 use crate::error::{Error, ErrorKind};
 
