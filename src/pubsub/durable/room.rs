@@ -121,7 +121,8 @@ impl Room {
         }
         let twice = (self.limit * 2).min(self.most);
         let pays = full || used && (twice <= self.near || wait >= FAR);
-        let grows = more && pays && twice > self.limit && self.fits(twice);
+        // Of a full room nobody knows whether the server has got more since: it is not asked.
+        let grows = (more || full) && pays && twice > self.limit && self.fits(twice);
         if grows || used {
             self.set(if grows { twice } else { self.limit });
         }
@@ -218,6 +219,11 @@ mod tests {
         lanes.shrink();
         assert!(!lanes.idle(3, true, false) && lanes.idle(4, true, false), "all is used by others");
         assert_eq!(lanes.left(4), 4);
+        assert!(
+            !lanes.idle(7, false, false) && lanes.idle(8, false, false),
+            "nobody knows of more"
+        );
+        assert_eq!(lanes.left(8), 8);
         let mut few = Room::new(100, 7, ACK_WAIT, false);
         round(&mut few, Duration::ZERO, 1, Duration::ZERO).await;
         assert_eq!(few.limit(), 7, "never more than allowed, however many handlers");
