@@ -282,6 +282,13 @@ impl Writers {
         Writers { stop, written: count, tasks }
     }
 
+    /// Waits until so many more writes were acknowledged.
+    async fn write_on(&self, more: usize) {
+        let before = self.written.load(Ordering::Relaxed);
+        let on = || async { self.written.load(Ordering::Relaxed) >= before + more };
+        eventually(LIMIT, on).await;
+    }
+
     /// What was surely written, by revision.
     async fn stop(self) -> BTreeMap<u64, (String, i64)> {
         eventually(LIMIT, || async { self.written.load(Ordering::Relaxed) > 50 }).await;
@@ -337,10 +344,10 @@ async fn nothing_is_missed_while_the_server_is_killed() {
     let watcher = kv.watch_all().await.unwrap();
     let writers = Writers::start(&kv);
     for _ in 0..size(2, 10) {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        writers.write_on(100).await;
         server.kill().await;
         server.restart().await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        writers.write_on(100).await;
     }
     check_replay(watcher, writers, &kv).await;
 }
